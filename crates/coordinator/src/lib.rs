@@ -1,0 +1,18 @@
+//! The coordinator's protocol: membership, failure detection, notifications, quorums; and the manager between the local
+//! ranks of a replica and the coordinator.
+//!
+//! The core has no world: no clock, no socket, no file. It is a [`Machine`](squall_machine::Machine) and is driven by one.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod event;
+mod ids;
+mod knobs;
+mod message;
+
+pub use event::{Cause, Event, Ignored, Inactivity, RankAnswer, RankError, RankQuorum, VoteEnd};
+pub use ids::{BootId, Cursor, Epoch, Incarnation, Number, QuorumId, Session};
+pub use knobs::{InvalidKnob, Knobs};
+pub use message::{Ask, Capacity, Change, Failure, Message, Notice, Participant, Quorum, Refusal, Role};
