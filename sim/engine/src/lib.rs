@@ -1,0 +1,23 @@
+//! Deterministic simulation and fault injection for protocols written as state machines.
+//!
+//! The engine knows no protocol: it is generic over one trait, [`System`].
+#![forbid(unsafe_code)]
+
+mod check;
+mod history;
+mod ids;
+mod outcome;
+mod plan;
+mod run;
+mod system;
+
+pub use check::{Checker, Findings, Interest, NodeState, Scene, Violation};
+pub use history::{DiskState, DownCause, DropReason, Entry, EventOf, Fact, Hop, MessageOf, Phase, Truth};
+pub use ids::{EntryId, NodeId, NodeSet};
+pub use outcome::{Fingerprint, MessageCounts, Outcome, Verdict};
+pub use plan::{
+    Action, Budget, ClockChange, Clocks, Delay, DiskChange, DiskQuality, Fate, Fault, Hazard, Limits, Links, Moment,
+    Pattern, Plan, Quality, QualityPatch, RestartDisk, Targets, Trigger,
+};
+pub use run::{RunOptions, Watch, run};
+pub use system::{InvalidKey, Layout, Start, System};
