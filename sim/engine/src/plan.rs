@@ -299,8 +299,20 @@ pub enum Action {
         /// What: one of the names that the system knows.
         name: String,
     },
-    /// Nothing passes from one side to the other. Undone by healing.
-    Cut(Links),
+    /// Nothing passes on these links. Undone by healing.
+    Cut(Vec<Links>),
+    /// Nothing passes between each of these nodes, drawn when the fault strikes, and everybody else. Undone by healing.
+    Isolate {
+        /// Whom.
+        targets: Targets,
+        /// Whether nothing reaches them.
+        inbound: bool,
+        /// Whether nothing leaves them.
+        outbound: bool,
+    },
+    /// Nothing passes between two random halves of these nodes, drawn when the fault strikes; neither is empty. Undone by
+    /// healing.
+    Split(NodeSet),
     /// Messages wait in the link until it is released. Undone by releasing them.
     Clog(Links),
     /// The links have another quality. Undone by the old one.
