@@ -10,9 +10,11 @@ extern crate alloc;
 mod event;
 mod ids;
 mod knobs;
+mod manager;
 mod message;
 
 pub use event::{Cause, Event, Ignored, Inactivity, RankAnswer, RankError, RankQuorum, VoteEnd};
 pub use ids::{BootId, Cursor, Epoch, Incarnation, Number, QuorumId, Session};
 pub use knobs::{InvalidKnob, Knobs};
+pub use manager::{Manager, ManagerConfig, ManagerReply, ManagerRequest, RankCall, recovery_assignment};
 pub use message::{Ask, Capacity, Change, Failure, Message, Notice, Participant, Quorum, Refusal, Role};
