@@ -1,0 +1,209 @@
+//! The `[topology]` of a scenario file: who is there, and who shares a zone or a rack.
+
+use crate::NodeKind;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use squall::{InvalidKey, Layout, NodeId, NodeSet};
+use std::collections::BTreeMap;
+
+/// The most nodes of one kind: more than a run can hold in reasonable memory is a slip of the pen.
+const NODES_MAX: u32 = 10_000;
+/// The most local ranks of a replica.
+const WORLD_SIZE_MAX: u32 = 1_024;
+
+/// Who is there. The coordinator is `c0`; replicas are `r0`, `r1` and so on, workers `w0`, subscribers `s0`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Topology {
+    /// Who decides about membership.
+    pub authority: Authority,
+    /// How many replicas there are. Default 3.
+    pub replicas: u32,
+    /// How many workers there are. Default 0.
+    pub workers: u32,
+    /// How many processes only listen to notifications. Default 0.
+    pub subscribers: u32,
+    /// How many local ranks each replica has. Default 1.
+    pub world_size: u32,
+    /// Whether replicas subscribe to notifications, too.
+    pub replicas_subscribe: bool,
+    /// Whether workers subscribe to notifications, too.
+    pub workers_subscribe: bool,
+    /// Zones: names of groups with the nodes in them. `"r0..r9"` stands for all from the first to the last.
+    pub zones: BTreeMap<String, Vec<String>>,
+    /// Racks, like zones: a node can be in one of each.
+    pub racks: BTreeMap<String, Vec<String>>,
+}
+
+/// Who decides about membership.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Authority {
+    /// The coordinator.
+    #[default]
+    Coordinator,
+    /// The replicas among themselves.
+    Peers,
+}
+
+impl Default for Topology {
+    fn default() -> Self {
+        Self {
+            authority: Authority::Coordinator,
+            replicas: 3,
+            workers: 0,
+            subscribers: 0,
+            world_size: 1,
+            replicas_subscribe: false,
+            workers_subscribe: false,
+            zones: BTreeMap::new(),
+            racks: BTreeMap::new(),
+        }
+    }
+}
+
+impl Topology {
+    /// The kinds of the nodes in the order of their ids, each with its index among its kind.
+    pub(crate) fn nodes(&self) -> Vec<(NodeKind, u32)> {
+        let kinds = [
+            (NodeKind::Coordinator, 1),
+            (NodeKind::Replica, self.replicas),
+            (NodeKind::Worker, self.workers),
+            (NodeKind::Subscriber, self.subscribers),
+        ];
+        kinds.into_iter().flat_map(|(kind, count)| (0..count).map(move |index| (kind, index))).collect()
+    }
+
+    /// Names and groups.
+    ///
+    /// # Errors
+    /// The first key that contradicts itself or another one.
+    pub(crate) fn layout(&self) -> Result<Layout, InvalidKey> {
+        self.counts()?;
+        let kinds = self.nodes();
+        let nodes: Vec<String> = kinds.iter().map(|&(kind, index)| format!("{}{index}", kind.letter())).collect();
+        let of = |wanted: &[NodeKind]| -> NodeSet {
+            (0u32..).zip(&kinds).filter(|(_, (kind, _))| wanted.contains(kind)).map(|(id, _)| NodeId(id)).collect()
+        };
+        let mut groups = BTreeMap::from([
+            ("coordinator".to_owned(), of(&[NodeKind::Coordinator])),
+            ("replicas".to_owned(), of(&[NodeKind::Replica])),
+            ("workers".to_owned(), of(&[NodeKind::Worker])),
+            ("subscribers".to_owned(), of(&[NodeKind::Subscriber])),
+            ("members".to_owned(), of(&[NodeKind::Replica, NodeKind::Worker])),
+        ]);
+        for (key, table) in [("zones", &self.zones), ("racks", &self.racks)] {
+            let mut taken = NodeSet::default();
+            for (name, members) in table {
+                if groups.contains_key(name) || nodes.contains(name) {
+                    return Err(InvalidKey::new(
+                        &["topology", key, name],
+                        format!("{name} is the name of something else"),
+                    )
+                    .hint("choose a name that no node and no other group has"));
+                }
+                groups.insert(name.clone(), group(&["topology", key, name], members, &nodes, &mut taken)?);
+            }
+        }
+        Ok(Layout { nodes, groups })
+    }
+
+    fn counts(&self) -> Result<(), InvalidKey> {
+        if self.authority == Authority::Peers {
+            return Err(InvalidKey::new(&["topology", "authority"], "the peers' own authority can't be simulated yet")
+                .hint("use authority = \"coordinator\""));
+        }
+        for (key, count) in [("replicas", self.replicas), ("workers", self.workers), ("subscribers", self.subscribers)]
+        {
+            if count > NODES_MAX {
+                return Err(InvalidKey::new(&["topology", key], format!("{count} is more than {NODES_MAX}")));
+            }
+        }
+        if self.world_size == 0 || self.world_size > WORLD_SIZE_MAX {
+            return Err(InvalidKey::new(&["topology", "world_size"], "a replica has 1 to 1024 local ranks"));
+        }
+        if self.replicas + self.workers + self.subscribers == 0 {
+            return Err(InvalidKey::new(&["topology", "replicas"], "nobody is there but the coordinator")
+                .hint("give at least one replica, worker or subscriber"));
+        }
+        Ok(())
+    }
+}
+
+/// The nodes of one zone or rack; those of the others of its table are `taken`.
+fn group(path: &[&str], members: &[String], nodes: &[String], taken: &mut NodeSet) -> Result<NodeSet, InvalidKey> {
+    let mut set = NodeSet::default();
+    for member in members {
+        for node in named(member, nodes).map_err(|problem| unknown(path, problem, nodes))? {
+            if taken.contains(node) {
+                let name = &nodes[node.index()];
+                return Err(
+                    InvalidKey::new(path, format!("{name} is named twice")).hint("a node is in one of them only")
+                );
+            }
+            taken.insert(node);
+            set.insert(node);
+        }
+    }
+    Ok(set)
+}
+
+fn unknown(path: &[&str], problem: String, nodes: &[String]) -> InvalidKey {
+    let last = nodes.last().map_or("c0", String::as_str);
+    InvalidKey::new(path, problem).hint(format!("the nodes are c0 to {last}"))
+}
+
+/// The nodes that `text` names: one by its name, or all of `"r0..r9"`.
+pub(crate) fn named(text: &str, nodes: &[String]) -> Result<Vec<NodeId>, String> {
+    let find = |name: &str| {
+        let index = nodes.iter().position(|node| node == name);
+        index.map(|index| index as u32).ok_or_else(|| format!("no node is called {name}"))
+    };
+    let (first, last) = text.split_once("..").unwrap_or((text, text));
+    let (first, last) = (find(first)?, find(last)?);
+    if first > last {
+        return Err(format!("{text} is empty: the first node has to come before the last"));
+    }
+    Ok((first..=last).map(NodeId).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zones(members: &[&str]) -> Topology {
+        let members = members.iter().map(|&member| member.to_owned()).collect();
+        Topology {
+            workers: 2,
+            subscribers: 1,
+            zones: BTreeMap::from([("a".to_owned(), members)]),
+            ..Topology::default()
+        }
+    }
+
+    #[test]
+    fn nodes_and_groups_have_their_names() {
+        let layout = zones(&["r0..r1", "w1"]).layout().expect("a valid topology");
+        assert_eq!(layout.nodes, ["c0", "r0", "r1", "r2", "w0", "w1", "s0"]);
+        let group = |name: &str| layout.groups[name].iter().map(|node| node.0).collect::<Vec<_>>();
+        assert_eq!(group("coordinator"), [0]);
+        assert_eq!(group("replicas"), [1, 2, 3]);
+        assert_eq!(group("members"), [1, 2, 3, 4, 5]);
+        assert_eq!(group("subscribers"), [6]);
+        assert_eq!(group("a"), [1, 2, 5]);
+    }
+
+    #[test]
+    fn contradictions_are_named_by_their_key() {
+        let path = |topology: Topology| topology.layout().map_err(|invalid| invalid.path.join("."));
+        assert_eq!(path(zones(&["r7"])), Err("topology.zones.a".to_owned()));
+        assert_eq!(path(zones(&["r0", "r0"])), Err("topology.zones.a".to_owned()));
+        assert_eq!(path(zones(&["r1..r0"])), Err("topology.zones.a".to_owned()));
+        let alias = Topology { racks: BTreeMap::from([("r1".to_owned(), vec![])]), ..Topology::default() };
+        assert_eq!(path(alias), Err("topology.racks.r1".to_owned()));
+        let peers = Topology { authority: Authority::Peers, ..Topology::default() };
+        assert_eq!(path(peers), Err("topology.authority".to_owned()));
+        let alone = Topology { replicas: 0, ..Topology::default() };
+        assert_eq!(path(alone), Err("topology.replicas".to_owned()));
+    }
+}
