@@ -145,7 +145,7 @@ pub enum Event {
         /// Which incarnation.
         incarnation: Incarnation,
     },
-    /// A heartbeat cleared a suspicion.
+    /// A suspicion was cleared: by a heartbeat, or because all ages start anew.
     Cleared {
         /// Who.
         member: Text,
@@ -183,7 +183,7 @@ pub enum Event {
     },
     /// A failure tick is over: every overdue member has been declared.
     Ticked {},
-    /// An ended incarnation was forgotten.
+    /// An ended incarnation, or a grant that nobody claimed, was forgotten.
     Forgotten {
         /// Who.
         member: Text,
@@ -198,11 +198,11 @@ pub enum Event {
         incarnation: Option<Incarnation>,
     },
     // ---- coordinator: notify
-    /// A session opened; it was sent a snapshot up to the cursor.
+    /// A session opened: it was sent a snapshot, or resumes, after the cursor.
     Subscribed {
         /// Which.
         session: Session,
-        /// The last notification that its snapshot covers.
+        /// The last notification that it took, or that its snapshot covers.
         cursor: Cursor,
     },
     /// A session fell behind and gets a snapshot next.

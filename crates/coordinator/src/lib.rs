@@ -7,12 +7,17 @@
 
 extern crate alloc;
 
+mod coordinator;
 mod event;
 mod ids;
 mod knobs;
 mod manager;
 mod message;
 
+pub use coordinator::{
+    Coordinator, End, Member, MemberState, MemberStatus, Never, OpenRequest, Record, SessionStatus, Sizes, Snapshot,
+    Stage, Status,
+};
 pub use event::{Cause, Event, Ignored, Inactivity, RankAnswer, RankError, RankQuorum, VoteEnd};
 pub use ids::{BootId, Cursor, Epoch, Incarnation, Number, QuorumId, Session};
 pub use knobs::{InvalidKnob, Knobs};
