@@ -14,10 +14,17 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 pub struct Random(Xoshiro256PlusPlus);
 
 /// A share as a fraction of integers, at most one: `Ratio::new(3, 10)` is 30 %.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Ratio {
     numerator: u32,
     denominator: u32,
+}
+
+impl Default for Ratio {
+    /// Never.
+    fn default() -> Self {
+        Self::ZERO
+    }
 }
 
 impl Ratio {
