@@ -3,30 +3,41 @@
 #![forbid(unsafe_code)]
 
 pub mod checkers;
+mod convergence;
 mod node;
+mod replica;
 mod settings;
 mod text;
 mod topology;
+mod trainer;
 mod workload;
 
-pub use node::Node;
+pub use node::{Node, Order, Record, Snapshot};
+pub use replica::Replica;
 pub use settings::Settings;
 pub use text::{Length, LengthRange, Share};
 pub use topology::{Authority, Topology};
-pub use workload::Workload;
+pub use workload::{Shrink, SlowSteps, Who, Workload};
 
 use squall::{Checker, InvalidKey, Layout, NodeId, NodeSet, NodeState, Start, System};
-use squall_coordinator::Knobs;
+use squall_coordinator::{Capacity, Knobs, Role, Status};
 use squall_machine::{Random, Span, Time};
+use squall_node::{
+    CoordinatorNode, MemberConfig, MemberNode, MemberStatus, ObserverConfig, ObserverNode, ObserverStatus,
+};
 use std::sync::Arc;
+use trainer::{Habits, Trainer};
+use workload::Assigned;
 
 /// A cluster as a scenario file describes it.
 #[derive(Debug)]
 pub struct Cluster {
     topology: Topology,
     knobs: Arc<Knobs>,
+    workload: Arc<Workload>,
     layout: Layout,
     kinds: Vec<NodeKind>,
+    assigned: Assigned,
 }
 
 /// What a node is.
@@ -108,13 +119,57 @@ impl Cluster {
     pub fn world_size(&self, node: NodeId) -> u32 {
         if self.kind(node) == NodeKind::Replica { self.topology.world_size } else { 0 }
     }
+
+    /// Whether the local ranks of `node` ask for quorums from the beginning, as long as their process lives.
+    #[must_use]
+    pub fn trains(&self, node: NodeId) -> bool {
+        self.assigned.training.contains(node)
+    }
+
+    /// What the local ranks do.
+    #[must_use]
+    pub fn workload(&self) -> &Workload {
+        &self.workload
+    }
+
+    fn habits(&self, node: NodeId) -> Arc<Habits> {
+        Arc::new(Habits {
+            workload: self.workload.clone(),
+            world_size: self.world_size(node),
+            trains: self.trains(node),
+            slow: self.assigned.slow.contains(node),
+            shrinks: self.assigned.shrinking.contains(node),
+        })
+    }
+
+    fn member(&self, start: &Start, role: Role) -> MemberConfig {
+        let name = self.name(start.node);
+        // A process that moved is reached elsewhere, and others see that by its text.
+        let (_, moves) = NodeId::of_address(start.address);
+        MemberConfig {
+            id: name.into(),
+            role,
+            address: format!("{name}:{moves}").into(),
+            store_address: format!("{name}-store:{moves}").into(),
+            capacity: Capacity { cpu_millis: 8_000, memory_mib: 32_768, gpus: 1 },
+            coordinator: self.coordinator().address(0),
+            world_size: self.world_size(start.node).max(1),
+            subscribes: self.subscribes(start.node),
+            seed: start.seed,
+            knobs: self.knobs.clone(),
+        }
+    }
 }
 
 /// What a node looks like from outside.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ClusterView {
-    /// No process has anything to show.
-    Silent,
+    /// The coordinator.
+    Coordinator(Status),
+    /// A replica or a worker.
+    Member(MemberStatus),
+    /// A subscriber.
+    Observer(ObserverStatus),
 }
 
 impl System for Cluster {
@@ -125,11 +180,10 @@ impl System for Cluster {
     type Workload = Workload;
 
     const NAME: &'static str = "cluster";
-    const REQUESTS: &'static [&'static str] = &["drain", "leave"];
+    const REQUESTS: &'static [&'static str] = &["drain", "leave", "train", "rest"];
     const PROPERTIES: &'static [&'static str] = checkers::PROPERTIES;
 
     fn new(topology: Topology, knobs: Settings, workload: Workload) -> Result<Self, InvalidKey> {
-        let _ = workload;
         let knobs = Arc::new(knobs.knobs()?);
         let layout = topology.layout()?;
         if topology.replicas > 0 && knobs.min_replicas > topology.replicas {
@@ -138,34 +192,59 @@ impl System for Cluster {
                 .hint(format!("at most {}, or more topology.replicas", topology.replicas)));
         }
         let kinds = topology.nodes().into_iter().map(|(kind, _)| kind).collect();
-        Ok(Self { topology, knobs, layout, kinds })
+        let assigned = workload.assign(&layout.nodes, &layout.groups["replicas"])?;
+        Ok(Self { topology, knobs, workload: Arc::new(workload), layout, kinds, assigned })
     }
 
     fn layout(&self) -> Layout {
         self.layout.clone()
     }
 
-    fn boot(&self, _: &Start) -> Node {
-        Node::Silent
+    fn boot(&self, start: &Start) -> Node {
+        match self.kind(start.node) {
+            NodeKind::Coordinator => Node::Coordinator(Box::new(CoordinatorNode::new(self.knobs.clone()))),
+            NodeKind::Replica => {
+                let trainer = Trainer::new(self.habits(start.node), start.seed);
+                let member = MemberNode::new(self.member(start, Role::Replica));
+                Node::Replica(Box::new(Replica::new(member, trainer)))
+            }
+            NodeKind::Worker => Node::Worker(Box::new(MemberNode::new(self.member(start, Role::Worker)))),
+            NodeKind::Subscriber => {
+                let coordinator = self.coordinator().address(0);
+                let config = ObserverConfig { coordinator, seed: start.seed, knobs: self.knobs.clone() };
+                Node::Subscriber(Box::new(ObserverNode::new(&config)))
+            }
+        }
     }
 
-    fn request(&self, _: NodeId, _: &str) -> Option<()> {
-        None
+    fn request(&self, node: NodeId, name: &str) -> Option<Order> {
+        let order = match name {
+            "drain" | "leave" => Order::Leave,
+            "train" => Order::Train,
+            "rest" => Order::Rest,
+            _ => return None,
+        };
+        Node::takes(self.kind(node), order).then_some(order)
     }
 
-    fn view(&self, _: &Node, _: Time) -> ClusterView {
-        ClusterView::Silent
+    fn view(&self, node: &Node, now: Time) -> ClusterView {
+        match node {
+            Node::Coordinator(coordinator) => ClusterView::Coordinator(coordinator.coordinator().status(now)),
+            Node::Replica(replica) => ClusterView::Member(replica.member().status(now)),
+            Node::Worker(worker) => ClusterView::Member(worker.status(now)),
+            Node::Subscriber(observer) => ClusterView::Observer(observer.status()),
+        }
     }
 
     fn checkers(&self) -> Vec<Box<dyn Checker<Self>>> {
         checkers::all(self)
     }
 
-    fn core(&self, nodes: &[NodeState], _: &mut Random) -> NodeSet {
-        NodeSet::first(nodes.len())
+    fn core(&self, _: &[NodeState], random: &mut Random) -> NodeSet {
+        convergence::core(self, random)
     }
 
-    fn liveness_bound(&self, delay: Span, _: Span) -> Span {
-        delay * 4 + self.knobs.join_timeout
+    fn liveness_bound(&self, delay: Span, sync: Span) -> Span {
+        convergence::bound(self, delay, sync)
     }
 }

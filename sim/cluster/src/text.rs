@@ -4,6 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 use squall_machine::{Random, Ratio, Span};
 use std::borrow::Cow;
+use std::str::FromStr;
 
 /// A length of time as people write it: `"7s"`, `"1m 30s"`, `"999ms 999us"`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,9 +74,17 @@ fn share(text: &str) -> Result<Share, String> {
 
 macro_rules! written_as_text {
     ($type:ident, $parse:expr, $description:literal) => {
+        impl FromStr for $type {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                $parse(text)
+            }
+        }
+
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                $parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
             }
         }
 
