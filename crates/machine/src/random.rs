@@ -69,13 +69,14 @@ impl Random {
     /// If `limit` is zero: there is nothing to choose from.
     pub fn below(&mut self, limit: u64) -> u64 {
         assert!(limit > 0, "below(0) has no answer");
-        let threshold = limit.wrapping_neg() % limit;
-        loop {
-            let product = u128::from(self.next()) * u128::from(limit);
-            if product as u64 >= threshold {
-                return (product >> 64) as u64;
+        let mut product = u128::from(self.next()) * u128::from(limit);
+        if (product as u64) < limit {
+            let threshold = limit.wrapping_neg() % limit;
+            while (product as u64) < threshold {
+                product = u128::from(self.next()) * u128::from(limit);
             }
         }
+        (product >> 64) as u64
     }
 
     /// Uniform in `low..=high`.

@@ -9,7 +9,9 @@ mod ids;
 mod outcome;
 mod plan;
 mod run;
+pub mod scenario;
 mod system;
+mod world;
 
 pub use check::{Checker, Findings, Interest, NodeState, Scene, Violation};
 pub use history::{DiskState, DownCause, DropReason, Entry, EventOf, Fact, Hop, MessageOf, Phase, Truth};
@@ -20,4 +22,5 @@ pub use plan::{
     Pattern, Plan, Quality, QualityPatch, RestartDisk, Targets, Trigger,
 };
 pub use run::{RunOptions, Watch, run};
+pub use scenario::{Diagnosis, Scenario};
 pub use system::{InvalidKey, Layout, Start, System};

@@ -53,7 +53,7 @@ impl Default for Limits {
 }
 
 /// How messages of a directed link travel.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Quality {
     /// One-way delay.
     pub delay: Delay,
@@ -121,7 +121,7 @@ impl Delay {
 }
 
 /// A change of some links' quality; what is `None` stays.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct QualityPatch {
     /// See [`Quality::delay`].
     pub delay: Option<Delay>,

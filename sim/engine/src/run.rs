@@ -1,7 +1,11 @@
 //! The door to the world: one plan, one seed, one outcome.
 
+use crate::world::World;
 use crate::{Checker, Entry, Outcome, Plan, Scene, System};
+use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook, take_hook};
+use std::sync::Once;
 use std::sync::atomic::AtomicBool;
 
 /// Is shown every entry of a history, for a trace.
@@ -33,7 +37,44 @@ impl<S: System> fmt::Debug for RunOptions<'_, S> {
 
 /// Runs a plan with a seed. Never panics because of a machine or checker: a panic is a violation of `RB1`.
 #[must_use]
-pub fn run<S: System>(system: &S, plan: &Plan, seed: u64, options: RunOptions<'_, S>) -> Outcome {
-    let _ = (system, plan, seed, options);
-    Outcome::default()
+pub fn run<'a, S: System>(system: &'a S, plan: &'a Plan, seed: u64, options: RunOptions<'a, S>) -> Outcome {
+    quiet_panics();
+    let mut world = World::new(system, plan, seed, options);
+    IN_A_RUN.with(|inside| inside.set(true));
+    let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
+    IN_A_RUN.with(|inside| inside.set(false));
+    if ended.is_err() {
+        let what = LAST_PANIC.with(|last| last.borrow_mut().take());
+        world.panicked(&what.unwrap_or_else(|| "without a message".to_owned()));
+    }
+    world.outcome()
+}
+
+thread_local! {
+    static IN_A_RUN: Cell<bool> = const { Cell::new(false) };
+    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Panics inside a run are findings, reported with the run: they are noted instead of printed. All others are left to
+/// whoever handled them before.
+fn quiet_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = take_hook();
+        set_hook(Box::new(move |info| {
+            if IN_A_RUN.with(Cell::get) {
+                LAST_PANIC.with(|last| *last.borrow_mut() = Some(describe(info)));
+            } else {
+                before(info);
+            }
+        }));
+    });
+}
+
+fn describe(info: &PanicHookInfo<'_>) -> String {
+    let text = info.payload_as_str().unwrap_or("without a message");
+    match info.location() {
+        Some(place) => format!("{text} ({}:{})", place.file(), place.line()),
+        None => text.to_owned(),
+    }
 }

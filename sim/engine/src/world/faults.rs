@@ -1,0 +1,755 @@
+//! Faults: when they strike, what they do to the world, and how they end.
+
+use super::network::{LinkEffect, LinkFault, Reach, Singled};
+use super::{Happening, World};
+use crate::{
+    Action, ClockChange, DiskChange, DiskState, DownCause, EventOf, Hop, Links, Moment, NodeId, NodeSet, NodeState,
+    Pattern, Plan, RestartDisk, System, Targets, Trigger, Truth,
+};
+use serde_json::Value;
+use squall_machine::{Kind, Random, Ratio, Span, Time};
+use std::collections::BTreeMap;
+
+/// Something that a fault does, at its time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Strike {
+    /// The fault of this index strikes; `again` if its trigger goes on afterwards.
+    Fire { fault: usize, again: bool },
+    /// What a fault did under this token is undone.
+    Undo { token: u64 },
+    /// A group may fail by a hazard.
+    Hazard { hazard: usize, group: usize },
+}
+
+/// How a fault ends.
+#[derive(Debug)]
+enum Undo {
+    Restart(Vec<NodeId>),
+    Resume(Vec<NodeId>),
+    Speed(Vec<NodeId>),
+    Link(u64),
+    Singled(u64),
+    Clock(Vec<NodeId>, ClockChange),
+    Disk(Vec<NodeId>, DiskChange),
+}
+
+pub(super) struct Faults {
+    /// How often each fault of the plan had an effect.
+    pub(super) strikes: Vec<u64>,
+    randoms: Vec<Random>,
+    hazard_randoms: Vec<Random>,
+    ties: Random,
+    occurrences: Vec<u32>,
+    on_messages: Vec<usize>,
+    on_events: Vec<usize>,
+    on_records: Vec<usize>,
+    undo: BTreeMap<u64, Undo>,
+    token: u64,
+    /// Disks that a fault changed: counts as an effect once they are used.
+    disks: Vec<(NodeId, usize)>,
+    tears: Vec<(NodeId, usize)>,
+    unreadable: Vec<(NodeId, usize)>,
+    /// By hazard and group: until when its rate is raised.
+    raised_until: Vec<Vec<Time>>,
+    over: bool,
+}
+
+impl Faults {
+    pub(super) fn new(plan: &Plan, seed: u64) -> Self {
+        let with = |wanted: fn(&Pattern) -> bool| {
+            let matches = |trigger: &Trigger| matches!(trigger, Trigger::On { pattern, .. } if wanted(pattern));
+            (0..plan.faults.len()).filter(|&index| matches(&plan.faults[index].trigger)).collect()
+        };
+        Self {
+            strikes: vec![0; plan.faults.len()],
+            randoms: (0..plan.faults.len() as u64).map(|index| Random::numbered(seed, "fault", index)).collect(),
+            hazard_randoms: (0..plan.hazards.len() as u64)
+                .map(|index| Random::numbered(seed, "hazard", index))
+                .collect(),
+            ties: Random::new(seed, "tie-break"),
+            occurrences: vec![0; plan.faults.len()],
+            on_messages: with(|pattern| matches!(pattern, Pattern::Message { .. })),
+            on_events: with(|pattern| matches!(pattern, Pattern::Event { .. })),
+            on_records: with(|pattern| matches!(pattern, Pattern::Record { .. })),
+            undo: BTreeMap::new(),
+            token: 0,
+            disks: Vec::new(),
+            tears: Vec::new(),
+            unreadable: Vec::new(),
+            raised_until: plan.hazards.iter().map(|hazard| vec![Time::ZERO; hazard.groups.len()]).collect(),
+            over: false,
+        }
+    }
+
+    /// When each fault strikes for the first time, as far as that is a matter of time.
+    pub(super) fn first_strikes(&mut self, plan: &Plan) -> Vec<(Span, Strike)> {
+        let mut first = Vec::new();
+        for (fault, (described, random)) in plan.faults.iter().zip(&mut self.randoms).enumerate() {
+            match described.trigger {
+                Trigger::At { from, until } => {
+                    first.push((random.span(from, until), Strike::Fire { fault, again: false }));
+                }
+                Trigger::Every { from, .. } => first.push((from, Strike::Fire { fault, again: true })),
+                Trigger::Rate { mean, from, .. } => {
+                    first.push((from + random.exponential(mean), Strike::Fire { fault, again: true }));
+                }
+                Trigger::On { .. } => {}
+            }
+        }
+        for (index, hazard) in plan.hazards.iter().enumerate() {
+            for (group, nodes) in hazard.groups.iter().enumerate() {
+                let wait = self.hazard_randoms[index].exponential(fastest(hazard.mean, nodes.len(), hazard.factor));
+                first.push((hazard.from + wait, Strike::Hazard { hazard: index, group }));
+            }
+        }
+        first
+    }
+
+    pub(super) fn tie(&mut self) -> u32 {
+        self.ties.next() as u32
+    }
+
+    pub(super) fn watches_messages(&self) -> bool {
+        !self.on_messages.is_empty()
+    }
+
+    pub(super) fn watches_events(&self) -> bool {
+        !self.on_events.is_empty()
+    }
+
+    pub(super) fn watches_records(&self) -> bool {
+        !self.on_records.is_empty()
+    }
+
+    pub(super) fn struck(&mut self, fault: Option<usize>) {
+        if let Some(fault) = fault {
+            self.strikes[fault] += 1;
+        }
+    }
+
+    pub(super) fn disk_used(&mut self, node: NodeId) {
+        for &(changed, fault) in &self.disks {
+            if changed == node {
+                self.strikes[fault] += 1;
+            }
+        }
+    }
+
+    pub(super) fn disk_tore(&mut self, node: NodeId) {
+        if let Some(index) = self.tears.iter().position(|&(torn, _)| torn == node) {
+            let (_, fault) = self.tears.swap_remove(index);
+            self.strikes[fault] += 1;
+        }
+    }
+
+    pub(super) fn disk_refused(&mut self, node: NodeId) {
+        for &(unreadable, fault) in &self.unreadable {
+            if unreadable == node {
+                self.strikes[fault] += 1;
+            }
+        }
+    }
+
+    /// The first scripted fault that never had an effect, if there is one.
+    pub(super) fn missed(&self, plan: &Plan) -> Option<usize> {
+        plan.faults.iter().zip(&self.strikes).position(|(fault, &strikes)| {
+            strikes == 0 && !fault.may_miss && !matches!(fault.trigger, Trigger::Rate { .. })
+        })
+    }
+
+    fn token(&mut self) -> u64 {
+        self.token += 1;
+        self.token
+    }
+}
+
+/// The mean time between failures of a whole group at its highest rate.
+fn fastest(mean: Span, members: usize, factor: u32) -> Span {
+    mean / (members.max(1) as u64 * u64::from(factor.max(1)))
+}
+
+impl<S: System> World<'_, S> {
+    pub(super) fn strike(&mut self, strike: Strike) {
+        match strike {
+            Strike::Undo { token } => {
+                if let Some(undo) = self.faults.undo.remove(&token) {
+                    self.undo(undo);
+                }
+            }
+            Strike::Fire { .. } | Strike::Hazard { .. } if self.faults.over => {}
+            Strike::Fire { fault, again } => {
+                if again && !self.again(fault) {
+                    return;
+                }
+                self.fire(fault);
+            }
+            Strike::Hazard { hazard, group } => self.hazard(hazard, group),
+        }
+    }
+
+    /// Schedules the next time of a periodic or random trigger. Returns whether this time still lies in its bounds.
+    fn again(&mut self, fault: usize) -> bool {
+        let plan = self.plan;
+        let (next, until) = match plan.faults[fault].trigger {
+            Trigger::Every { period, until, .. } => (period, until),
+            Trigger::Rate { mean, until, .. } => (self.faults.randoms[fault].exponential(mean), until),
+            Trigger::At { .. } | Trigger::On { .. } => return true,
+        };
+        if self.now > Time::ZERO + until {
+            return false;
+        }
+        let tie = self.faults.tie();
+        let next = next.max(Span::from_nanos(1));
+        self.queue.push(self.now + next, tie, Happening::Strike(Strike::Fire { fault, again: true }));
+        true
+    }
+
+    /// A fault strikes now.
+    fn fire(&mut self, fault: usize) {
+        let plan = self.plan;
+        let described = &plan.faults[fault];
+        let generated = matches!(described.trigger, Trigger::Every { .. } | Trigger::Rate { .. });
+        let room = if generated { self.room() } else { usize::MAX };
+        let Some(undo) = self.apply(fault, &described.action, room) else { return };
+        if let (Some((low, high)), Some(undo)) = (described.lasts, undo) {
+            let lasts = self.faults.randoms[fault].span(low, high);
+            let token = self.faults.token();
+            self.faults.undo.insert(token, undo);
+            let tie = self.faults.tie();
+            self.queue.push(self.now + lasts, tie, Happening::Strike(Strike::Undo { token }));
+        }
+    }
+
+    /// How many more nodes generated faults may impair.
+    fn room(&self) -> usize {
+        let Some(limit) = self.plan.budget.impaired_max else { return usize::MAX };
+        let stopped = self.states.iter().filter(|state| state.life > 0 && (!state.up || state.paused)).count();
+        let cut: usize = self
+            .network
+            .faults
+            .iter()
+            .filter(|fault| !matches!(fault.effect, LinkEffect::Degrade(_)))
+            .map(|fault| fault.reach.impaired())
+            .sum();
+        (limit as usize).saturating_sub(stopped + cut)
+    }
+
+    /// Does what a fault does. `None` if there was nobody to do it to; else how it is undone, if it can be.
+    fn apply(&mut self, fault: usize, action: &Action, room: usize) -> Option<Option<Undo>> {
+        match action {
+            Action::Crash(targets) => {
+                let nodes = self.choose(fault, targets, room, |state| state.up);
+                nodes.iter().for_each(|&node| self.crash(node));
+                self.affected(fault, nodes, Undo::Restart)
+            }
+            Action::Restart { targets, disk, moved } => {
+                let nodes = self.choose(fault, targets, usize::MAX, |state| !state.up);
+                for &node in &nodes {
+                    let tie = self.faults.tie();
+                    self.queue.push(self.now, tie, Happening::Restart { node, disk: *disk, moved: *moved });
+                }
+                self.affected(fault, nodes, |_| Undo::Restart(Vec::new())).map(|_| None)
+            }
+            Action::Pause(targets) => {
+                let nodes = self.choose(fault, targets, room, |state| state.up && !state.paused);
+                for &node in &nodes {
+                    self.states[node.index()].paused = true;
+                    self.tell(node, Truth::Pause);
+                }
+                self.affected(fault, nodes, Undo::Resume)
+            }
+            Action::Resume(targets) => {
+                let nodes = self.choose(fault, targets, usize::MAX, |state| state.paused);
+                nodes.iter().for_each(|&node| self.resume(node));
+                self.affected(fault, nodes, Undo::Resume).map(|_| None)
+            }
+            Action::Slow { targets, step } => {
+                let nodes = self.choose(fault, targets, room, |state| state.up);
+                nodes.iter().for_each(|&node| self.set_speed(node, *step));
+                self.affected(fault, nodes, Undo::Speed)
+            }
+            Action::Request { targets, name } => {
+                let name = S::REQUESTS.iter().find(|known| *known == name)?;
+                let nodes = self.choose(fault, targets, usize::MAX, |state| state.up);
+                for &node in &nodes {
+                    let tie = self.faults.tie();
+                    self.queue.push(self.now, tie, Happening::Ask { node, name });
+                }
+                self.affected(fault, nodes, Undo::Resume).map(|_| None)
+            }
+            Action::Clock { targets, change } => {
+                let nodes = self.choose(fault, targets, usize::MAX, |_| true);
+                nodes.iter().for_each(|&node| self.change_clock(node, *change));
+                let change = *change;
+                self.affected(fault, nodes, |nodes| Undo::Clock(nodes, change))
+            }
+            Action::Disk { targets, change } => self.change_disks(fault, targets, *change),
+            Action::Cut(_)
+            | Action::Isolate { .. }
+            | Action::Split(_)
+            | Action::Clog(_)
+            | Action::Degrade { .. }
+            | Action::Heal(_)
+            | Action::Next { .. } => self.apply_to_links(fault, action, room),
+        }
+    }
+
+    fn apply_to_links(&mut self, fault: usize, action: &Action, room: usize) -> Option<Option<Undo>> {
+        let (reach, effect) = match action {
+            Action::Cut(links) => (Reach::Links(links.clone()), LinkEffect::Cut),
+            Action::Isolate { targets, inbound, outbound } => {
+                let nodes: NodeSet = self.choose(fault, targets, room, |_| true).into_iter().collect();
+                if nodes.is_empty() {
+                    return None;
+                }
+                (Reach::Around { nodes, inbound: *inbound, outbound: *outbound }, LinkEffect::Cut)
+            }
+            Action::Split(nodes) => {
+                let mut nodes: Vec<NodeId> = nodes.iter().collect();
+                let random = &mut self.faults.randoms[fault];
+                random.shuffle(&mut nodes);
+                let size = random.range(1, (nodes.len() as u64).saturating_sub(1).max(1)) as usize;
+                let (left, right) = nodes.split_at(size.min(nodes.len()));
+                let links = Links {
+                    from: left.iter().copied().collect(),
+                    to: right.iter().copied().collect(),
+                    both_ways: true,
+                };
+                (Reach::Links(vec![links]), LinkEffect::Cut)
+            }
+            Action::Clog(links) => (Reach::Links(vec![links.clone()]), LinkEffect::Clog { held: Vec::new() }),
+            Action::Degrade { links, patch } => (Reach::Links(vec![links.clone()]), LinkEffect::Degrade(*patch)),
+            Action::Heal(links) => {
+                self.heal(fault, links);
+                return Some(None);
+            }
+            Action::Next { kind, links, count, fate } => {
+                let token = self.faults.token();
+                let singled = Singled { token, fault, kind: *kind, links: links.clone(), left: *count, fate: *fate };
+                self.network.singled.push(singled);
+                return Some(Some(Undo::Singled(token)));
+            }
+            Action::Crash(_)
+            | Action::Restart { .. }
+            | Action::Pause(_)
+            | Action::Resume(_)
+            | Action::Slow { .. }
+            | Action::Request { .. }
+            | Action::Clock { .. }
+            | Action::Disk { .. } => return None,
+        };
+        if matches!(effect, LinkEffect::Cut | LinkEffect::Clog { .. }) && reach.impaired() > room {
+            return None;
+        }
+        let token = self.faults.token();
+        self.network.faults.push(LinkFault { token, fault: Some(fault), reach, healed: Vec::new(), effect });
+        self.tell(NodeId(0), Truth::Link { fault: fault as u32, begins: true });
+        Some(Some(Undo::Link(token)))
+    }
+
+    /// Whom a fault strikes: all candidates that it can strike, or a drawn few of them; never more than there is room for.
+    fn choose(&mut self, fault: usize, targets: &Targets, room: usize, can: fn(&NodeState) -> bool) -> Vec<NodeId> {
+        let spared = room < usize::MAX;
+        let mut nodes: Vec<NodeId> = targets
+            .among
+            .iter()
+            .filter(|&node| can(&self.states[node.index()]))
+            .filter(|&node| !spared || !self.plan.budget.spared.contains(node))
+            .collect();
+        let count = targets.count.map_or(nodes.len(), |count| count as usize).min(room);
+        if count < nodes.len() {
+            self.faults.randoms[fault].shuffle(&mut nodes);
+            nodes.truncate(count);
+            nodes.sort_unstable();
+        }
+        nodes
+    }
+
+    /// Counts an effect on these nodes; `None` if there are none.
+    fn affected(
+        &mut self,
+        fault: usize,
+        nodes: Vec<NodeId>,
+        undo: impl FnOnce(Vec<NodeId>) -> Undo,
+    ) -> Option<Option<Undo>> {
+        if nodes.is_empty() {
+            return None;
+        }
+        self.faults.strikes[fault] += 1;
+        Some(Some(undo(nodes)))
+    }
+
+    fn crash(&mut self, node: NodeId) {
+        if self.kill(node, DownCause::Crash) {
+            let until = self.plan.hazards.iter().map(|hazard| self.now + hazard.window);
+            for ((hazard, raised), until) in self.plan.hazards.iter().zip(&mut self.faults.raised_until).zip(until) {
+                for (group, raised) in hazard.groups.iter().zip(raised) {
+                    if group.contains(node) {
+                        *raised = until;
+                    }
+                }
+            }
+        }
+    }
+
+    fn resume(&mut self, node: NodeId) {
+        if !std::mem::take(&mut self.states[node.index()].paused) {
+            return;
+        }
+        self.tell(node, Truth::Resume);
+        // What waits and what is overdue compete for the first step.
+        let tie = self.places[node.index()].random.next() as u32;
+        self.queue.push(self.now, tie, Happening::Work(node));
+        self.set_wake_anew(node);
+    }
+
+    fn set_wake_anew(&mut self, node: NodeId) {
+        if let Some(process) = &mut self.places[node.index()].process {
+            process.wake_at = None;
+            self.set_wake(node);
+        }
+    }
+
+    fn set_speed(&mut self, node: NodeId, step: Span) {
+        self.places[node.index()].step = step;
+        self.tell(node, Truth::Slow { step });
+    }
+
+    fn change_clock(&mut self, node: NodeId, change: ClockChange) {
+        self.places[node.index()].clock.change(self.now, change);
+        self.clock_changed(node, matches!(change, ClockChange::MonotonicStep(_)));
+    }
+
+    fn clock_changed(&mut self, node: NodeId, stepped: bool) {
+        let clock = &self.places[node.index()].clock;
+        let (drift_ppm, wall_offset, frozen) = (clock.drift_ppm(), clock.wall_offset(), clock.frozen());
+        self.states[node.index()].drift_ppm = drift_ppm;
+        self.tell(node, Truth::Clock { drift_ppm, wall_offset, frozen, stepped });
+        self.set_wake_anew(node);
+    }
+
+    fn change_disks(&mut self, fault: usize, targets: &Targets, change: DiskChange) -> Option<Option<Undo>> {
+        let nodes = self.choose(fault, targets, usize::MAX, |_| true);
+        for &node in &nodes {
+            let disk = &mut self.places[node.index()].disk;
+            match change {
+                DiskChange::Sync { min, max } => {
+                    let quality = &mut self.places[node.index()].disk_quality;
+                    (quality.sync_min, quality.sync_max) = (min, max);
+                    self.faults.disks.push((node, fault));
+                }
+                DiskChange::Full => {
+                    disk.transition_to(DiskState::Full);
+                    self.faults.disks.push((node, fault));
+                }
+                DiskChange::Stuck => {
+                    disk.transition_to(DiskState::Stuck);
+                    self.faults.disks.push((node, fault));
+                }
+                DiskChange::Unreadable => {
+                    disk.set_unreadable(true);
+                    self.faults.unreadable.push((node, fault));
+                }
+                DiskChange::TornTail => {
+                    disk.tear_next();
+                    self.faults.tears.push((node, fault));
+                }
+            }
+            let state = self.places[node.index()].disk.state();
+            self.tell(node, Truth::Disk { state });
+        }
+        if nodes.is_empty() { None } else { Some(Some(Undo::Disk(nodes, change))) }
+    }
+
+    fn heal(&mut self, fault: usize, links: &Links) {
+        let mut healed = Vec::new();
+        let nodes = NodeSet::first(self.plan.nodes.len());
+        for broken in self.network.faults.iter_mut().filter(|broken| broken.fault.is_some()) {
+            let touched =
+                nodes.iter().any(|from| nodes.iter().any(|to| links.cover(from, to) && broken.covers(from, to)));
+            if !touched {
+                continue;
+            }
+            self.faults.strikes[fault] += 1;
+            broken.healed.push(links.clone());
+            if let LinkEffect::Clog { held } = &mut broken.effect {
+                let (free, stuck): (Vec<_>, Vec<_>) =
+                    held.drain(..).partition(|flight| links.cover(flight.hop.from, flight.hop.to));
+                *held = stuck;
+                healed.extend(free);
+            }
+        }
+        self.relaunch(healed);
+        self.tell(NodeId(0), Truth::Link { fault: fault as u32, begins: true });
+    }
+
+    /// Messages that were held go on, each with a delay of its own.
+    fn relaunch(&mut self, flights: Vec<super::Flight<crate::MessageOf<S>>>) {
+        for flight in flights {
+            let random = &mut self.places[flight.hop.from.index()].random;
+            let delay = self.network.fresh_delay(random);
+            self.queue.push(self.now + delay, random.next() as u32, Happening::Arrive(flight));
+        }
+    }
+
+    fn undo(&mut self, undo: Undo) {
+        match undo {
+            Undo::Restart(nodes) => {
+                for node in nodes {
+                    let tie = self.faults.tie();
+                    let restart = Happening::Restart { node, disk: RestartDisk::Same, moved: false };
+                    self.queue.push(self.now, tie, restart);
+                }
+            }
+            Undo::Resume(nodes) => nodes.into_iter().for_each(|node| self.resume(node)),
+            Undo::Speed(nodes) => nodes.into_iter().for_each(|node| self.set_speed(node, Span::ZERO)),
+            Undo::Link(token) => self.mend(token),
+            Undo::Singled(token) => self.network.singled.retain(|singled| singled.token != token),
+            Undo::Clock(nodes, change) => {
+                for node in nodes {
+                    let place = &mut self.places[node.index()];
+                    place.clock.calm(self.now, change, place.natural_drift_ppm);
+                    self.clock_changed(node, false);
+                }
+            }
+            Undo::Disk(nodes, change) => nodes.into_iter().for_each(|node| self.mend_disk(node, change)),
+        }
+    }
+
+    fn mend(&mut self, token: u64) {
+        let Some(index) = self.network.faults.iter().position(|fault| fault.token == token) else { return };
+        let fault = self.network.faults.remove(index);
+        if let Some(fault) = fault.fault {
+            self.tell(NodeId(0), Truth::Link { fault: fault as u32, begins: false });
+        }
+        if let LinkEffect::Clog { held } = fault.effect {
+            self.relaunch(held);
+        }
+    }
+
+    fn mend_disk(&mut self, node: NodeId, change: DiskChange) {
+        let place = &mut self.places[node.index()];
+        match change {
+            DiskChange::Sync { .. } => place.disk_quality = self.plan.disk,
+            DiskChange::Full | DiskChange::Stuck => {
+                place.disk.transition_to(DiskState::Working);
+            }
+            DiskChange::Unreadable => place.disk.set_unreadable(false),
+            DiskChange::TornTail => {}
+        }
+        self.faults.disks.retain(|&(changed, _)| changed != node);
+        self.tell(node, Truth::Disk { state: DiskState::Working });
+        self.begin_sync(node);
+    }
+
+    /// A group may fail: candidates come at its highest rate, and count with the share of it that is in force (thinning,
+    /// Lewis and Shedler 1979).
+    fn hazard(&mut self, index: usize, group: usize) {
+        let hazard = &self.plan.hazards[index];
+        if self.now > Time::ZERO + hazard.until {
+            return;
+        }
+        let members = &hazard.groups[group];
+        let random = &mut self.faults.hazard_randoms[index];
+        let next = random.exponential(fastest(hazard.mean, members.len(), hazard.factor));
+        let running: Vec<NodeId> = members.iter().filter(|node| self.states[node.index()].up).collect();
+        let factor = if self.now < self.faults.raised_until[index][group] { hazard.factor } else { 1 };
+        let share = Ratio::new(running.len() as u32 * factor, members.len().max(1) as u32 * hazard.factor);
+        let fails = share.is_some_and(|share| random.chance(share));
+        let victim = random.pick(&running).copied();
+        let down = random.span(hazard.down.0, hazard.down.1);
+        let tie = self.faults.tie();
+        let again = Happening::Strike(Strike::Hazard { hazard: index, group });
+        self.queue.push(self.now + next.max(Span::from_nanos(1)), tie, again);
+        if let Some(node) = victim
+            && fails
+            && self.room() > 0
+            && !self.plan.budget.spared.contains(node)
+        {
+            self.crash(node);
+            let tie = self.faults.tie();
+            self.queue.push(self.now + down, tie, Happening::Restart { node, disk: RestartDisk::Same, moved: false });
+        }
+    }
+
+    // ---- triggers
+
+    pub(super) fn on_message(&mut self, hop: &Hop, now: Moment) {
+        let plan = self.plan;
+        self.occurred(
+            |faults| &mut faults.on_messages,
+            |fault| match &plan.faults[fault].trigger {
+                Trigger::On { pattern: Pattern::Message { kind, from, to, moment }, .. } => {
+                    *moment == now
+                        && kind.is_none_or(|kind| kind == hop.kind)
+                        && from.contains(hop.from)
+                        && to.contains(hop.to)
+                }
+                Trigger::On { .. } | Trigger::At { .. } | Trigger::Every { .. } | Trigger::Rate { .. } => false,
+            },
+            1,
+        );
+    }
+
+    pub(super) fn on_event(&mut self, node: NodeId, event: &EventOf<S>) {
+        let plan = self.plan;
+        let mut json: Option<Value> = None;
+        self.occurred(
+            |faults| &mut faults.on_events,
+            |fault| match &plan.faults[fault].trigger {
+                Trigger::On { pattern: Pattern::Event { kind, at, fields }, .. } => {
+                    *kind == event.kind()
+                        && at.contains(node)
+                        && (fields.is_empty() || {
+                            let json = json.get_or_insert_with(|| event_fields(event));
+                            fields.iter().all(|(path, wanted)| field(json, path).is_some_and(|found| found == *wanted))
+                        })
+                }
+                Trigger::On { .. } | Trigger::At { .. } | Trigger::Every { .. } | Trigger::Rate { .. } => false,
+            },
+            1,
+        );
+    }
+
+    pub(super) fn on_records(&mut self, node: NodeId, count: u32) {
+        let plan = self.plan;
+        self.occurred(
+            |faults| &mut faults.on_records,
+            |fault| match &plan.faults[fault].trigger {
+                Trigger::On { pattern: Pattern::Record { at }, .. } => at.contains(node),
+                Trigger::On { .. } | Trigger::At { .. } | Trigger::Every { .. } | Trigger::Rate { .. } => false,
+            },
+            count,
+        );
+    }
+
+    /// Counts occurrences for the armed triggers that match, and fires those whose turn it is.
+    fn occurred(
+        &mut self,
+        armed: fn(&mut Faults) -> &mut Vec<usize>,
+        mut matches: impl FnMut(usize) -> bool,
+        count: u32,
+    ) {
+        if self.faults.over {
+            return;
+        }
+        let mut due = Vec::new();
+        let mut list = std::mem::take(armed(&mut self.faults));
+        list.retain(|&fault| {
+            let Trigger::On { nth, after, .. } = self.plan.faults[fault].trigger else { return false };
+            if !matches(fault) {
+                return true;
+            }
+            let seen = &mut self.faults.occurrences[fault];
+            *seen = seen.saturating_add(count);
+            if *seen < nth {
+                return true;
+            }
+            due.push((fault, after));
+            false
+        });
+        *armed(&mut self.faults) = list;
+        for (fault, after) in due {
+            if after == Span::ZERO {
+                self.fire(fault);
+            } else {
+                let tie = self.faults.tie();
+                self.queue.push(self.now + after, tie, Happening::Strike(Strike::Fire { fault, again: false }));
+            }
+        }
+    }
+
+    // ---- the end of the fault phase
+
+    /// Undoes every fault, heals a core, and stops or isolates everybody else.
+    pub(super) fn stabilise(&mut self) {
+        self.faults.over = true;
+        for undo in std::mem::take(&mut self.faults.undo).into_values() {
+            if !matches!(undo, Undo::Restart(_)) {
+                self.undo(undo);
+            }
+        }
+        for fault in std::mem::take(&mut self.network.faults) {
+            if let LinkEffect::Clog { held } = fault.effect {
+                self.relaunch(held);
+            }
+        }
+        self.network.singled.clear();
+        self.network.calm();
+        let mut random = Random::new(self.seed, "core");
+        let core = self.system.core(&self.states, &mut random);
+        let mut isolated = NodeSet::default();
+        for node in NodeSet::first(self.plan.nodes.len()).iter() {
+            self.calm(node);
+            if core.contains(node) {
+                let down = !self.states[node.index()].up;
+                self.resume(node);
+                if down {
+                    let wait = random.span(Span::ZERO, super::STABILISATION / 2);
+                    let tie = self.faults.tie();
+                    let restart = Happening::Restart { node, disk: RestartDisk::Same, moved: false };
+                    self.queue.push(self.now + wait, tie, restart);
+                }
+            } else if random.below(2) == 0 {
+                self.kill(node, DownCause::Frozen);
+            } else {
+                isolated.insert(node);
+            }
+        }
+        let token = self.faults.token();
+        let reach = Reach::Around { nodes: isolated, inbound: true, outbound: true };
+        self.network.faults.push(LinkFault { token, fault: None, reach, healed: Vec::new(), effect: LinkEffect::Cut });
+        self.core = core;
+    }
+
+    /// Ends what is wrong with a node itself: its disk, its clock, its speed.
+    fn calm(&mut self, node: NodeId) {
+        let place = &mut self.places[node.index()];
+        place.disk.set_unreadable(false);
+        place.disk_quality = self.plan.disk;
+        if place.disk.state() != DiskState::Working && place.disk.transition_to(DiskState::Working) {
+            self.tell(node, Truth::Disk { state: DiskState::Working });
+        }
+        self.begin_sync(node);
+        let place = &mut self.places[node.index()];
+        if place.step > Span::ZERO {
+            self.set_speed(node, Span::ZERO);
+        }
+        let place = &mut self.places[node.index()];
+        if place.clock.frozen() || place.clock.drift_ppm() != place.natural_drift_ppm {
+            for change in [ClockChange::Freeze, ClockChange::Drift(0)] {
+                place.clock.calm(self.now, change, place.natural_drift_ppm);
+            }
+            self.clock_changed(node, false);
+        }
+        self.places[node.index()].clock.calm(self.now, ClockChange::WallStrobe(0), 0);
+    }
+}
+
+/// The fields of an event in its JSON form, without the name of its variant.
+pub(crate) fn event_fields(event: &impl serde::Serialize) -> Value {
+    match serde_json::to_value(event) {
+        Ok(Value::Object(outer)) if outer.len() == 1 => {
+            outer.into_iter().next().map_or(Value::Null, |(_, fields)| fields)
+        }
+        Ok(other) => other,
+        Err(_) => Value::Null,
+    }
+}
+
+/// The field at a dotted path as text: `cursor`, `quorum.members.0.id`, `quorum.members.len`.
+pub(crate) fn field(json: &Value, path: &str) -> Option<String> {
+    let mut value = json;
+    for part in path.split('.') {
+        value = match value {
+            Value::Object(fields) => fields.get(part)?,
+            Value::Array(items) if part == "len" => return Some(items.len().to_string()),
+            Value::Array(items) => items.get(part.parse::<usize>().ok()?)?,
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return None,
+        };
+    }
+    Some(match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    })
+}

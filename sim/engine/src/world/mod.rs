@@ -1,0 +1,706 @@
+//! The simulated world: one event queue, machines, their clocks and disks, and the network between them.
+
+mod clock;
+mod disk;
+mod faults;
+mod frame;
+mod network;
+mod queue;
+mod recorder;
+
+use crate::{
+    Checker, DropReason, EntryId, EventOf, Fact, Findings, Hop, MessageCounts, MessageOf, Moment, NodeId, NodeSet,
+    NodeState, Outcome, Phase, Plan, RestartDisk, RunOptions, Scene, Start, System, Truth, Verdict,
+};
+use clock::Clock;
+use disk::Disk;
+use faults::{Faults, Strike};
+use network::{Flight, LinkEffect, Network};
+use queue::Queue;
+use recorder::Recorder;
+use squall_machine::{Address, Batch, Effects, Input, Kind, Machine, Outbox, Random, Released, Span, Synced, Time};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+type RequestOf<S> = <<S as System>::Node as Machine>::Request;
+
+/// What is to happen.
+#[derive(Debug)]
+enum Happening<S: System> {
+    /// A message arrives.
+    Arrive(Flight<MessageOf<S>>),
+    /// A machine's deadline is reached.
+    Wake(NodeId),
+    /// A process takes what waits for it.
+    Work(NodeId),
+    /// A sync is over.
+    Sync { node: NodeId, sync: u64 },
+    /// A fault strikes, or is undone.
+    Strike(Strike),
+    /// A process starts.
+    Restart { node: NodeId, disk: RestartDisk, moved: bool },
+    /// A local client asks.
+    Ask { node: NodeId, name: &'static str },
+    /// Views are shown, invariants checked, and the liveness phase may end.
+    Observe,
+    /// The next phase begins.
+    Phase(Phase),
+    /// The run is over.
+    End,
+}
+
+/// What waits for a process that is paused or busy.
+#[derive(Debug)]
+enum Waiting<S: System> {
+    Message(Flight<MessageOf<S>>),
+    Synced { receipt: Synced, cause: EntryId },
+    Request { request: RequestOf<S>, cause: EntryId },
+}
+
+/// A place where a process can run.
+struct Place<S: System> {
+    process: Option<Process<S>>,
+    clock: Clock,
+    natural_drift_ppm: i32,
+    disk: Disk<S::Node>,
+    disk_quality: crate::DiskQuality,
+    /// How long a step takes.
+    step: Span,
+    /// One stream for everything that is drawn because of what this node does.
+    random: Random,
+}
+
+/// A running process: what is gone when it dies.
+struct Process<S: System> {
+    machine: S::Node,
+    outbox: Outbox<S::Node>,
+    inbox: VecDeque<Waiting<S>>,
+    busy_until: Time,
+    /// The moment of the earliest wake in the queue; others are stale.
+    wake_at: Option<Time>,
+}
+
+pub(crate) struct World<'a, S: System> {
+    system: &'a S,
+    plan: &'a Plan,
+    seed: u64,
+    now: Time,
+    phase: Phase,
+    core: NodeSet,
+    queue: Queue<Happening<S>>,
+    places: Vec<Place<S>>,
+    states: Vec<NodeState>,
+    network: Network<MessageOf<S>>,
+    faults: Faults,
+    recorder: Recorder<'a, S>,
+    effects: Effects<S::Node>,
+    released: Vec<Released<S::Node>>,
+    messages: MessageCounts,
+    steps: u64,
+    steps_this_instant: u64,
+    stop: Option<&'a AtomicBool>,
+    over: bool,
+    remark: Option<String>,
+    inconclusive: bool,
+}
+
+/// How often views are shown and invariants checked.
+const OBSERVE_EVERY: Span = Span::from_secs(1);
+/// How long after the fault phase the core has to be running again before liveness is judged.
+const STABILISATION: Span = Span::from_secs(1);
+/// A node's invariants are checked after every so many steps; a prime, so that no rhythm hides one.
+const INVARIANTS_EVERY: u64 = 61;
+
+macro_rules! scene {
+    ($world:expr) => {
+        Scene {
+            system: $world.system,
+            plan: $world.plan,
+            nodes: &$world.states,
+            now: $world.now,
+            phase: $world.phase,
+            core: &$world.core,
+        }
+    };
+}
+
+impl<'a, S: System> World<'a, S> {
+    pub(crate) fn new(system: &'a S, plan: &'a Plan, seed: u64, options: RunOptions<'a, S>) -> Self {
+        let mut checkers: Vec<Box<dyn Checker<S>>> = if options.checkers { system.checkers() } else { Vec::new() };
+        checkers.extend(options.extra);
+        let mut clocks = Random::new(seed, "clocks");
+        let places = (0..plan.nodes.len() as u64)
+            .map(|index| {
+                let drift_max = u64::from(plan.clocks.drift_ppm);
+                let drift = clocks.range(0, 2 * drift_max) as i32 - drift_max as i32;
+                let wall_max = plan.clocks.wall_offset.as_nanos();
+                let wall = clocks.range(0, 2 * wall_max) as i64 - wall_max as i64;
+                Place {
+                    process: None,
+                    clock: Clock::new(drift, wall),
+                    natural_drift_ppm: drift,
+                    disk: Disk::new(),
+                    disk_quality: plan.disk,
+                    step: Span::ZERO,
+                    random: Random::numbered(seed, "node", index),
+                }
+            })
+            .collect();
+        Self {
+            system,
+            plan,
+            seed,
+            now: Time::ZERO,
+            phase: Phase::WarmUp,
+            core: NodeSet::default(),
+            queue: Queue::new(),
+            places,
+            states: vec![NodeState::default(); plan.nodes.len()],
+            network: Network::new(plan.network, plan.limits.inbox_max),
+            faults: Faults::new(plan, seed),
+            recorder: Recorder::new(checkers, options.watch),
+            effects: Effects::new(),
+            released: Vec::new(),
+            messages: MessageCounts::default(),
+            steps: 0,
+            steps_this_instant: 0,
+            stop: options.stop,
+            over: false,
+            remark: None,
+            inconclusive: false,
+        }
+    }
+
+    /// Runs to the end. Whatever panics in it is a machine's or a checker's bug; what was recorded until then stays.
+    pub(crate) fn run(&mut self) {
+        self.begin();
+        while !self.over {
+            let Some((at, happening)) = self.queue.pop() else { break };
+            if at != self.now {
+                debug_assert!(at > self.now, "time goes on");
+                self.now = at;
+                self.steps_this_instant = 0;
+            }
+            self.happen(happening);
+            self.over |= !self.recorder.findings.violations().is_empty();
+        }
+        self.recorder.end(&scene!(self));
+    }
+
+    fn begin(&mut self) {
+        self.tell(NodeId(0), Truth::Phase { phase: Phase::WarmUp, core: NodeSet::default() });
+        let mut order: Vec<u32> = (0..self.plan.nodes.len() as u32).collect();
+        Random::new(self.seed, "start order").shuffle(&mut order);
+        for node in order.into_iter().map(NodeId) {
+            if !self.plan.absent.contains(node) {
+                self.start(node, RestartDisk::Same, false);
+            }
+        }
+        self.schedule(self.plan.warm_up, Happening::Phase(Phase::Faults));
+        let end = if self.plan.stabilise { Happening::Phase(Phase::Stabilisation) } else { Happening::End };
+        self.schedule(self.plan.horizon, end);
+        self.schedule(OBSERVE_EVERY, Happening::Observe);
+        for (at, strike) in self.faults.first_strikes(self.plan) {
+            self.schedule(at, Happening::Strike(strike));
+        }
+    }
+
+    /// Puts something that the harness does into the queue, `after` the start of the run.
+    fn schedule(&mut self, after: Span, happening: Happening<S>) {
+        let tie = self.faults.tie();
+        self.queue.push(Time::ZERO + after, tie, happening);
+    }
+
+    fn happen(&mut self, happening: Happening<S>) {
+        match happening {
+            Happening::Arrive(flight) => self.arrive(flight),
+            Happening::Wake(node) => self.wake(node),
+            Happening::Work(node) => self.work(node),
+            Happening::Sync { node, sync } => self.sync_ended(node, sync),
+            Happening::Strike(strike) => self.strike(strike),
+            Happening::Restart { node, disk, moved } => self.start(node, disk, moved),
+            Happening::Ask { node, name } => self.ask(node, name),
+            Happening::Observe => self.observe(),
+            Happening::Phase(phase) => self.enter(phase),
+            Happening::End => self.over = true,
+        }
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        if phase == Phase::Stabilisation {
+            self.stabilise();
+            self.queue.push(self.now + STABILISATION, 0, Happening::Phase(Phase::Liveness));
+        }
+        let core = self.core.clone();
+        self.tell(NodeId(0), Truth::Phase { phase, core });
+        if phase == Phase::Liveness {
+            let delay = self.plan.network.delay.longest();
+            let bound = self.system.liveness_bound(delay, self.plan.disk.sync_max);
+            self.queue.push(self.now + bound, u32::MAX, Happening::End);
+        }
+    }
+
+    /// Records ground truth.
+    fn tell(&mut self, node: NodeId, truth: Truth) -> EntryId {
+        self.recorder.record(node, EntryId(0), Fact::Truth(&truth), &scene!(self))
+    }
+
+    fn observe(&mut self) {
+        if self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+            self.give_up("interrupted".to_owned());
+            return;
+        }
+        self.show_views();
+        if self.phase == Phase::Liveness && self.recorder.settled(&scene!(self)) {
+            self.over = true;
+            return;
+        }
+        self.queue.push(self.now + OBSERVE_EVERY, u32::MAX, Happening::Observe);
+    }
+
+    fn show_views(&mut self) {
+        let wanted = self.recorder.wants_views();
+        for index in 0..self.places.len() {
+            let place = &self.places[index];
+            let Some(process) = &place.process else { continue };
+            process.machine.assert_invariants();
+            if wanted {
+                let view = self.system.view(&process.machine, place.clock.local(self.now));
+                self.recorder.show(NodeId(index as u32), &view, &scene!(self));
+            }
+        }
+    }
+
+    fn give_up(&mut self, why: String) {
+        self.over = true;
+        self.inconclusive = true;
+        self.remark = Some(why);
+    }
+
+    // ---- processes
+
+    /// A process starts, unless one runs.
+    fn start(&mut self, node: NodeId, disk: RestartDisk, moved: bool) {
+        if self.states[node.index()].up {
+            return;
+        }
+        let place = &mut self.places[node.index()];
+        let disk_lost = place.disk.replace(disk, &mut place.random);
+        let state = &mut self.states[node.index()];
+        state.life += 1;
+        state.moves += u32::from(moved);
+        let Some(durable) = place.disk.read() else {
+            self.faults.disk_refused(node);
+            self.tell(node, Truth::Down { lost: 0, cause: crate::DownCause::Unreadable });
+            return;
+        };
+        let state = &mut self.states[node.index()];
+        state.up = true;
+        state.paused = false;
+        // The origin of a life's clock means nothing; zero is the one that sentinels confuse, so it comes often.
+        let origin = if place.random.below(2) == 0 { 0 } else { place.random.below(Span::from_secs(3_600).as_nanos()) };
+        place.clock.restart(self.now, origin);
+        let start = Start {
+            node,
+            life: state.life,
+            address: node.address(state.moves),
+            seed: Random::numbered(self.seed, "boot", u64::from(node.0) << 32 | u64::from(state.life)).next(),
+            wall: place.clock.wall(self.now),
+        };
+        let truth = Truth::Up {
+            life: start.life,
+            records: place.disk.records() as u32,
+            torn_tail: durable.torn_tail,
+            disk_lost,
+        };
+        place.process = Some(Process {
+            machine: self.system.boot(&start),
+            outbox: Outbox::new(),
+            inbox: VecDeque::new(),
+            busy_until: self.now,
+            wake_at: None,
+        });
+        let cause = self.tell(node, truth);
+        self.step(node, Input::Boot(durable), cause);
+    }
+
+    /// A process dies at once: its memory, what waited for it and what it hadn't synced are gone.
+    fn kill(&mut self, node: NodeId, cause: crate::DownCause) -> bool {
+        let place = &mut self.places[node.index()];
+        let Some(process) = place.process.take() else { return false };
+        let loss = place.disk.crash(&mut place.random);
+        self.states[node.index()].up = false;
+        self.states[node.index()].paused = false;
+        if loss.torn {
+            self.faults.disk_tore(node);
+        }
+        self.tell(node, Truth::Down { lost: loss.lost, cause });
+        for waiting in process.inbox {
+            if let Waiting::Message(flight) = waiting {
+                self.drop_message(flight.hop, DropReason::Down);
+            }
+        }
+        true
+    }
+
+    /// Takes one step of a machine and does what it wants of the world.
+    fn step(&mut self, node: NodeId, input: Input<S::Node>, cause: EntryId) {
+        let place = &mut self.places[node.index()];
+        let Some(process) = &mut place.process else { return };
+        let local = place.clock.local(self.now);
+        self.effects.set_wall(place.clock.wall(self.now));
+        process.machine.step(local, input, &mut self.effects);
+        let batch = process.outbox.drain(local, &mut self.effects, |released| self.released.push(released));
+        self.steps += 1;
+        self.steps_this_instant += 1;
+        if self.steps.is_multiple_of(INVARIANTS_EVERY) {
+            process.machine.assert_invariants();
+        }
+        if place.step > Span::ZERO {
+            process.busy_until = self.now + place.step;
+        }
+        if self.steps >= self.plan.limits.steps_max {
+            self.give_up(format!("steps_max reached: {} steps", self.steps));
+        }
+        if self.steps_this_instant == self.plan.limits.steps_per_instant_max {
+            let message = format!("{} steps at one instant: a livelock that time cannot end", self.steps_this_instant);
+            self.recorder.findings.violated("LV5", self.now, [cause], message);
+        }
+        if let Some(batch) = batch {
+            self.write(node, batch, cause);
+        }
+        self.release(node, cause);
+        self.set_wake(node);
+    }
+
+    /// Lets go of what a machine said, in order, until the process dies of it.
+    fn release(&mut self, node: NodeId, cause: EntryId) {
+        let life = self.states[node.index()].life;
+        // What a dying process hadn't said yet is dropped with the rest of the buffer.
+        let mut buffer = std::mem::take(&mut self.released);
+        for released in buffer.drain(..) {
+            let state = &self.states[node.index()];
+            if !state.up || state.life != life {
+                break;
+            }
+            match released {
+                Released::Message { to, message } => self.send(node, to, message, cause),
+                Released::Event { decided, event } => self.publish(node, decided, &event, cause),
+                // Local clients of a whole node are operators; what they see is in the events.
+                Released::Reply(_) => {}
+            }
+        }
+        self.released = buffer;
+    }
+
+    fn publish(&mut self, node: NodeId, decided: Time, event: &EventOf<S>, cause: EntryId) {
+        self.recorder.record(node, cause, Fact::Event { decided, event }, &scene!(self));
+        if self.faults.watches_events() {
+            self.on_event(node, event);
+        }
+    }
+
+    /// Puts a wake into the queue if the machine's deadline comes before the one that is there.
+    fn set_wake(&mut self, node: NodeId) {
+        let place = &mut self.places[node.index()];
+        let Some(process) = &mut place.process else { return };
+        let Some(at) = process.machine.deadline().and_then(|deadline| place.clock.when(deadline)) else { return };
+        let at = at.max(self.now);
+        if process.wake_at.is_none_or(|earlier| at < earlier) {
+            process.wake_at = Some(at);
+            self.queue.push(at, place.random.next() as u32, Happening::Wake(node));
+        }
+    }
+
+    fn wake(&mut self, node: NodeId) {
+        let place = &mut self.places[node.index()];
+        let Some(process) = &mut place.process else { return };
+        if process.wake_at != Some(self.now) {
+            return;
+        }
+        process.wake_at = None;
+        if self.states[node.index()].paused {
+            return;
+        }
+        if process.busy_until > self.now {
+            process.wake_at = Some(process.busy_until);
+            self.queue.push(process.busy_until, place.random.next() as u32, Happening::Wake(node));
+            return;
+        }
+        let local = place.clock.local(self.now);
+        if process.machine.deadline().is_some_and(|deadline| deadline <= local) {
+            self.step(node, Input::Wake, EntryId(0));
+        } else {
+            self.set_wake(node);
+        }
+    }
+
+    /// Whether a process takes input right now; if not, it is told to take up work when it can.
+    fn free(&mut self, node: NodeId) -> bool {
+        let place = &mut self.places[node.index()];
+        let Some(process) = &mut place.process else { return false };
+        if self.states[node.index()].paused || !process.inbox.is_empty() {
+            return false;
+        }
+        if process.busy_until > self.now {
+            // The first that has to wait calls for the work that everything after it is taken up with.
+            self.queue.push(process.busy_until, place.random.next() as u32, Happening::Work(node));
+            return false;
+        }
+        true
+    }
+
+    fn wait(&mut self, node: NodeId, waiting: Waiting<S>) {
+        if let Some(process) = &mut self.places[node.index()].process {
+            process.inbox.push_back(waiting);
+        }
+    }
+
+    /// Takes what waits, one step after the other.
+    fn work(&mut self, node: NodeId) {
+        loop {
+            if self.states[node.index()].paused {
+                return;
+            }
+            let place = &mut self.places[node.index()];
+            let Some(process) = &mut place.process else { return };
+            if process.inbox.is_empty() {
+                return;
+            }
+            if process.busy_until > self.now {
+                self.queue.push(process.busy_until, place.random.next() as u32, Happening::Work(node));
+                return;
+            }
+            match process.inbox.pop_front() {
+                Some(Waiting::Message(flight)) => self.deliver(flight),
+                Some(Waiting::Synced { receipt, cause }) => self.confirm(node, receipt, cause),
+                Some(Waiting::Request { request, cause }) => self.step(node, Input::Request(request), cause),
+                None => return,
+            }
+        }
+    }
+
+    fn ask(&mut self, node: NodeId, name: &'static str) {
+        if !self.states[node.index()].up {
+            return;
+        }
+        let Some(request) = self.system.request(node, name) else { return };
+        let cause = self.tell(node, Truth::Request { name });
+        if self.free(node) {
+            self.step(node, Input::Request(request), cause);
+        } else {
+            self.wait(node, Waiting::Request { request, cause });
+        }
+    }
+
+    // ---- disk
+
+    fn write(&mut self, node: NodeId, batch: Batch<S::Node>, cause: EntryId) {
+        let records = batch.records.len() as u32;
+        self.places[node.index()].disk.write(batch, cause);
+        self.begin_sync(node);
+        if self.faults.watches_records() {
+            self.on_records(node, records);
+        }
+    }
+
+    fn begin_sync(&mut self, node: NodeId) {
+        let place = &mut self.places[node.index()];
+        self.faults.disk_used(node);
+        if let Some((sync, latency)) = place.disk.begin_sync(place.disk_quality, &mut place.random) {
+            let tie = place.random.next() as u32;
+            self.queue.push(self.now + latency, tie, Happening::Sync { node, sync });
+        }
+    }
+
+    fn sync_ended(&mut self, node: NodeId, sync: u64) {
+        let place = &mut self.places[node.index()];
+        let Some((receipt, cause)) = place.disk.end_sync(sync) else { return };
+        if let Some(process) = &place.process
+            && place.disk.wants_snapshot(place.disk_quality)
+        {
+            place.disk.compact(process.machine.snapshot());
+        }
+        if self.free(node) {
+            self.confirm(node, receipt, cause);
+        } else {
+            self.wait(node, Waiting::Synced { receipt, cause });
+        }
+        self.begin_sync(node);
+    }
+
+    fn confirm(&mut self, node: NodeId, receipt: Synced, cause: EntryId) {
+        let Some(process) = &mut self.places[node.index()].process else { return };
+        process.outbox.confirm(receipt, |released| self.released.push(released));
+        self.release(node, cause);
+    }
+
+    // ---- network
+
+    fn send(&mut self, node: NodeId, to: Address, message: MessageOf<S>, cause: EntryId) {
+        let (receiver, _) = NodeId::of_address(to);
+        let sent = EntryId(self.recorder.entries() + 1);
+        let hop = Hop { sent, from: node, to: receiver, kind: message.kind() };
+        self.recorder.record(node, cause, Fact::Sent { hop, message: &message }, &scene!(self));
+        self.messages.sent += 1;
+        let from = node.address(self.states[node.index()].moves);
+        let flight = Flight { hop, from, to, message, corrupt: false };
+        if receiver.index() >= self.places.len() {
+            self.drop_message(hop, DropReason::Down);
+        } else {
+            let random = &mut self.places[node.index()].random;
+            match self.network.plan(&hop, self.now, random, &mut self.faults.strikes) {
+                network::Plan::ArriveOnce(delay) => {
+                    let tie = random.next() as u32;
+                    self.queue.push(self.now + delay, tie, Happening::Arrive(flight));
+                }
+                network::Plan::Arrive { delays, corrupt } => self.launch(flight, &delays, corrupt),
+                network::Plan::Hold(index) => self.hold(index, flight),
+                network::Plan::Drop(reason) => self.drop_message(hop, reason),
+            }
+        }
+        if self.faults.watches_messages() {
+            self.on_message(&hop, Moment::Sent);
+        }
+    }
+
+    fn launch(&mut self, flight: Flight<MessageOf<S>>, delays: &[Span], corrupt: bool) {
+        self.messages.duplicated += delays.len() as u64 - 1;
+        let random = &mut self.places[flight.hop.from.index()].random;
+        for (copy, &delay) in delays.iter().enumerate() {
+            let copy = Flight { corrupt: corrupt && copy == 0, ..flight.clone() };
+            self.queue.push(self.now + delay, random.next() as u32, Happening::Arrive(copy));
+        }
+    }
+
+    fn hold(&mut self, index: usize, flight: Flight<MessageOf<S>>) {
+        let fault = &mut self.network.faults[index];
+        let LinkEffect::Clog { held } = &mut fault.effect else { return };
+        if held.len() >= self.plan.limits.inbox_max {
+            let hop = flight.hop;
+            self.drop_message(hop, DropReason::Overflow);
+        } else {
+            held.push(flight);
+        }
+    }
+
+    fn arrive(&mut self, mut flight: Flight<MessageOf<S>>) {
+        if self.faults.watches_messages() {
+            self.on_message(&flight.hop, Moment::Before);
+        }
+        let hop = flight.hop;
+        if let Some(index) = self.network.barred(hop.from, hop.to) {
+            self.faults.struck(self.network.faults[index].fault);
+            if matches!(self.network.faults[index].effect, LinkEffect::Cut) {
+                self.drop_message(hop, DropReason::Cut);
+            } else {
+                self.hold(index, flight);
+            }
+            return;
+        }
+        let state = &self.states[hop.to.index()];
+        if flight.to != hop.to.address(state.moves) {
+            self.drop_message(hop, DropReason::Moved);
+            return;
+        }
+        if !state.up {
+            self.drop_message(hop, DropReason::Down);
+            return;
+        }
+        if flight.corrupt {
+            let mut bytes = frame::encode(&flight.message);
+            frame::flip(&mut bytes, &mut self.places[hop.from.index()].random);
+            match frame::decode(&bytes) {
+                Ok(message) => flight.message = message,
+                Err(_) => {
+                    self.drop_message(hop, DropReason::Corrupt);
+                    return;
+                }
+            }
+        }
+        if self.free(hop.to) {
+            self.deliver(flight);
+        } else if self.places[hop.to.index()]
+            .process
+            .as_ref()
+            .is_some_and(|process| process.inbox.len() >= self.plan.limits.inbox_max)
+        {
+            self.drop_message(hop, DropReason::Overflow);
+        } else {
+            self.wait(hop.to, Waiting::Message(flight));
+        }
+    }
+
+    fn deliver(&mut self, flight: Flight<MessageOf<S>>) {
+        let Flight { hop, from, message, .. } = flight;
+        self.messages.delivered += 1;
+        let fact = Fact::Delivered { hop, message: &message };
+        let cause = self.recorder.record(hop.to, hop.sent, fact, &scene!(self));
+        self.step(hop.to, Input::Receive { from, message }, cause);
+        if self.faults.watches_messages() {
+            self.on_message(&hop, Moment::After);
+        }
+    }
+
+    fn drop_message(&mut self, hop: Hop, reason: DropReason) {
+        self.messages.dropped[reason as usize] += 1;
+        self.recorder.record(hop.from, hop.sent, Fact::Dropped { hop, reason }, &scene!(self));
+    }
+
+    // ---- the end
+
+    /// Reports a panic of a machine or checker.
+    pub(crate) fn panicked(&mut self, what: &str) {
+        let last = EntryId(self.recorder.entries());
+        self.recorder.findings.violated("RB1", self.now, [last], format!("panicked: {what}"));
+    }
+
+    pub(crate) fn outcome(mut self) -> Outcome {
+        self.messages.in_flight = self.in_flight();
+        let Findings { violations, probes } = std::mem::take(&mut self.recorder.findings);
+        let mut remark = self.remark.take();
+        let verdict = if !violations.is_empty() {
+            Verdict::Violated
+        } else if self.inconclusive {
+            Verdict::Inconclusive
+        } else if let Some(index) = self.faults.missed(self.plan) {
+            remark = Some(format!("fault {} of the file never had an effect", index + 1));
+            Verdict::Vacuous
+        } else {
+            Verdict::Pass
+        };
+        Outcome {
+            seed: self.seed,
+            verdict,
+            fingerprint: self.recorder.fingerprint(),
+            violations,
+            probes,
+            strikes: std::mem::take(&mut self.faults.strikes),
+            messages: self.messages,
+            entries: self.recorder.entries(),
+            steps: self.steps,
+            sim_ns: self.now.as_nanos(),
+            remark,
+        }
+    }
+
+    /// Counts, rather than computes, what is still on its way: in the queue, in clogged links, before paused processes.
+    fn in_flight(&self) -> u64 {
+        let queued = self.queue.remaining().filter(|happening| matches!(happening, Happening::Arrive(_))).count();
+        let clogged: usize = self
+            .network
+            .faults
+            .iter()
+            .map(|fault| if let LinkEffect::Clog { held } = &fault.effect { held.len() } else { 0 })
+            .sum();
+        let waiting = self
+            .places
+            .iter()
+            .filter_map(|place| place.process.as_ref())
+            .flat_map(|process| &process.inbox)
+            .filter(|waiting| matches!(waiting, Waiting::Message(_)))
+            .count();
+        (queued + clogged + waiting) as u64
+    }
+}
