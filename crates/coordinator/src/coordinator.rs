@@ -12,6 +12,9 @@ mod record;
 mod rules;
 mod status;
 
+#[cfg(test)]
+mod tests;
+
 use crate::{Event, Ignored, Incarnation, Knobs, Message, Number, Refusal, Role, Session};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
@@ -225,7 +228,7 @@ impl Coordinator {
         }
         self.grants.values_mut().for_each(|asked| *asked = now);
         self.open.values_mut().for_each(|open| open.since = now);
-        self.sessions.values_mut().for_each(|listener| listener.heard = now);
+        self.sessions.values_mut().for_each(|listener| (listener.heard, listener.stuck) = (now, false));
     }
 
     fn on_tick(&mut self, now: Time, effects: &mut Out) {

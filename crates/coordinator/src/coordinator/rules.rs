@@ -168,3 +168,142 @@ fn names<'a>(f: &mut fmt::Formatter<'_>, all: impl ExactSizeIterator<Item = &'a 
     }
     if rest > 0 { write!(f, " and {rest} more") } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Number, QuorumId};
+    use alloc::format;
+    use alloc::string::ToString;
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    const TIMEOUT: Span = Span::from_secs(5);
+    const NANO: Span = Span::from_nanos(1);
+
+    #[test]
+    fn boundaries_are_where_the_specification_has_them() {
+        let table = [(TIMEOUT.minus(NANO), true, false), (TIMEOUT, false, true), (TIMEOUT + NANO, false, true)];
+        for (age, is_alive, is_over) in table {
+            assert_eq!(alive(age, TIMEOUT), is_alive, "{age}");
+            assert_eq!(overdue(age, TIMEOUT, Span::ZERO), is_over, "{age}");
+            assert_eq!(overdue(age + TIMEOUT, TIMEOUT, TIMEOUT), is_over, "{age}");
+            assert_eq!(lapsed(age, TIMEOUT), is_over, "{age}");
+        }
+    }
+
+    #[test]
+    fn long_lists_of_names_are_cut() {
+        let missing: Vec<Text> = (0..10).map(|index| Text::from(format!("r{index}"))).collect();
+        let waiting = Waiting::Majority { asking: 1, healthy: 11, missing };
+        let expected = "1 of 11 healthy replicas ask, more than half are needed; missing: r0, r1, r2, r3, r4, r5, r6, r7 and 2 more";
+        assert_eq!(waiting.to_string(), expected);
+        assert_eq!(Waiting::Nobody.to_string(), "");
+    }
+
+    fn ask(shrink_only: bool, commit_failures: u64, address: &str) -> Ask {
+        let (address, empty) = (Text::from(address), Text::from(""));
+        Ask { address, store_address: empty.clone(), step: 0, world_size: 1, shrink_only, commit_failures, data: empty }
+    }
+
+    fn participant(id: &str, incarnation: u64, ask: Ask) -> Participant {
+        Participant { id: id.into(), incarnation: Incarnation(incarnation), number: Number(1), ask: ask.into() }
+    }
+
+    #[test]
+    fn a_number_grows_with_any_change_of_who_and_where() {
+        let member = |id, incarnation, address| participant(id, incarnation, ask(false, 0, address));
+        let before = vec![member("a", 1, "x"), member("b", 2, "y")];
+        let quorum = Quorum { id: QuorumId(1), formation: Epoch(1), members: before.clone().into() };
+        assert!(number_grows(None, &before));
+        assert!(!number_grows(Some(&quorum), &before));
+        for changed in [
+            vec![member("a", 1, "x")],
+            vec![member("a", 1, "x"), member("b", 3, "y")],
+            vec![member("a", 1, "x"), member("b", 2, "z")],
+            vec![member("a", 1, "x"), member("c", 2, "y")],
+            vec![member("a", 1, "x"), member("b", 2, "y"), member("c", 4, "w")],
+            vec![member("a", 1, "x"), participant("b", 2, ask(false, 1, "y"))],
+        ] {
+            assert!(number_grows(Some(&quorum), &changed), "{changed:?}");
+        }
+    }
+
+    /// A replica: in the previous quorum with this incarnation or an older one or not at all; asking, for shrink_only.
+    #[derive(Clone, Debug)]
+    struct Replica {
+        before: Option<bool>,
+        gone: bool,
+        asks: Option<(bool, u64)>,
+    }
+
+    fn replica() -> impl Strategy<Value = Replica> {
+        let before = prop_oneof![3 => Just(Some(true)), 1 => Just(Some(false)), 2 => Just(None)];
+        let asks = proptest::option::weighted(0.7, (proptest::bool::weighted(0.15), 0..12u64));
+        (before, proptest::bool::weighted(0.15), asks).prop_map(|(before, gone, asks)| Replica { before, gone, asks })
+    }
+
+    /// The rules as the specification words them, over plain lists.
+    fn naive(replicas: &[Replica], min_replicas: usize, join_timeout: u64) -> (Vec<usize>, Result<Pace, ()>) {
+        let here: Vec<usize> = (0..replicas.len()).filter(|&at| !replicas[at].gone).collect();
+        let asking: Vec<usize> = here.iter().copied().filter(|&at| replicas[at].asks.is_some()).collect();
+        let was_quorum = replicas.iter().any(|replica| replica.before.is_some());
+        let shrink = asking.iter().any(|&at| replicas[at].asks.is_some_and(|(shrink_only, _)| shrink_only));
+        let stays = |at: &usize| !shrink || !was_quorum || replicas[*at].before == Some(true);
+        let list: Vec<usize> = asking.into_iter().filter(stays).collect();
+        let fast = was_quorum
+            && (0..replicas.len()).all(|at| match replicas[at].before {
+                None => true,
+                Some(same) => same && list.contains(&at),
+            });
+        let majority = list.len() > here.len() / 2;
+        let all_here = here.iter().all(|at| list.contains(at));
+        let waited = list.iter().any(|&at| replicas[at].asks.is_some_and(|(_, waited)| waited >= join_timeout));
+        let enough = !list.is_empty() && list.len() >= min_replicas;
+        let verdict = if enough && fast {
+            Ok(Pace::Fast)
+        } else if enough && majority && (all_here || waited) {
+            Ok(Pace::Full)
+        } else {
+            Err(())
+        };
+        (list, verdict)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_rules_are_the_naive_ones(
+            replicas in proptest::collection::vec(replica(), 0..7),
+            min_replicas in 0..5u32,
+            join_timeout in 1..12u64,
+        ) {
+            let ids: Vec<Text> = (0..replicas.len()).map(|at| Text::from(format!("r{at}"))).collect();
+            let asks: Vec<Ask> =
+                replicas.iter().map(|replica| ask(replica.asks.is_some_and(|(shrink, _)| shrink), 0, "")).collect();
+            let candidates: Vec<Candidate<'_>> = (0..replicas.len())
+                .filter(|&at| !replicas[at].gone)
+                .filter_map(|at| {
+                    let waited = Span::from_nanos(replicas[at].asks?.1);
+                    Some(Candidate { id: &ids[at], incarnation: Incarnation(100 + at as u64), ask: &asks[at], waited })
+                })
+                .collect();
+            let previous: Vec<Participant> = (0..replicas.len())
+                .filter_map(|at| {
+                    let incarnation = if replicas[at].before? { 100 + at as u64 } else { at as u64 };
+                    Some(participant(&ids[at], incarnation, ask(false, 0, "")))
+                })
+                .collect();
+            let healthy = replicas.iter().filter(|replica| !replica.gone).count();
+            let asking = candidates.len();
+            let (selected, left_out) = select(candidates, &previous);
+            let verdict = judge(&selected, healthy, &previous, min_replicas, Span::from_nanos(join_timeout));
+            let (list, expected) = naive(&replicas, min_replicas as usize, join_timeout);
+            let found: Vec<usize> = selected.iter().map(|candidate| candidate.incarnation.0 as usize - 100).collect();
+            prop_assert_eq!(found, list);
+            prop_assert_eq!(left_out, asking - selected.len());
+            prop_assert_eq!(verdict.map_err(|_| ()), expected);
+        }
+    }
+}
