@@ -1,0 +1,103 @@
+//! One process: a machine, its outbox, its disk.
+
+use squall_coordinator::{Event, Message};
+use squall_machine::{Address, Durable, Effects, Input, Machine, Outbox, Pledge, Released, Time};
+
+/// What left a process.
+pub(crate) enum Left<R> {
+    Message { to: Address, message: Message },
+    Reply(R),
+    Event(Event),
+}
+
+pub(crate) struct Process<M: Machine> {
+    pub(crate) machine: Option<M>,
+    pub(crate) paused: bool,
+    outbox: Outbox<M>,
+    snapshot: Option<M::Snapshot>,
+    synced: Vec<M::Record>,
+    unsynced: Vec<(Vec<M::Record>, Pledge)>,
+}
+
+impl<M: Machine<Message = Message, Event = Event>> Process<M> {
+    pub(crate) fn new() -> Self {
+        Self {
+            machine: None,
+            paused: false,
+            outbox: Outbox::new(),
+            snapshot: None,
+            synced: Vec::new(),
+            unsynced: Vec::new(),
+        }
+    }
+
+    /// The process starts as `machine`, on what its disk holds.
+    pub(crate) fn boot(&mut self, now: Time, machine: M) -> Vec<Left<M::Reply>> {
+        assert!(self.machine.is_none(), "one process at a time");
+        self.machine = Some(machine);
+        self.paused = false;
+        self.outbox = Outbox::new();
+        let (snapshot, records) = (self.snapshot.clone(), self.synced.clone());
+        self.step(now, Input::Boot(Durable { snapshot, records, torn_tail: false }))
+    }
+
+    /// The process dies; what was not synced is gone.
+    pub(crate) fn crash(&mut self) {
+        self.machine = None;
+        self.paused = false;
+        self.unsynced.clear();
+    }
+
+    pub(crate) fn wipe(&mut self) {
+        self.crash();
+        self.snapshot = None;
+        self.synced.clear();
+    }
+
+    pub(crate) fn runs(&self) -> bool {
+        self.machine.is_some() && !self.paused
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.machine.as_ref().filter(|_| !self.paused).and_then(Machine::deadline)
+    }
+
+    pub(crate) fn step(&mut self, now: Time, input: Input<M>) -> Vec<Left<M::Reply>> {
+        let mut left = Vec::new();
+        let Some(machine) = self.machine.as_mut().filter(|_| !self.paused) else { return left };
+        let mut effects = Effects::new();
+        machine.step(now, input, &mut effects);
+        machine.assert_invariants();
+        let batch = self.outbox.drain(now, &mut effects, |released| left.push(sort(released)));
+        if let Some(batch) = batch {
+            self.unsynced.push((batch.records, batch.pledge));
+        }
+        left
+    }
+
+    /// The disk catches up; what waited for it leaves.
+    pub(crate) fn sync(&mut self) -> Vec<Left<M::Reply>> {
+        let mut left = Vec::new();
+        for (records, pledge) in self.unsynced.drain(..) {
+            self.synced.extend(records);
+            self.outbox.confirm(pledge.synced(), |released| left.push(sort(released)));
+        }
+        left
+    }
+
+    /// Replaces the synced records by a snapshot.
+    pub(crate) fn compact(&mut self) {
+        if let Some(machine) = self.machine.as_ref().filter(|_| self.unsynced.is_empty()) {
+            self.snapshot = Some(machine.snapshot());
+            self.synced.clear();
+        }
+    }
+}
+
+fn sort<M: Machine<Message = Message, Event = Event>>(released: Released<M>) -> Left<M::Reply> {
+    match released {
+        Released::Message { to, message } => Left::Message { to, message },
+        Released::Reply(reply) => Left::Reply(reply),
+        Released::Event { event, .. } => Left::Event(event),
+    }
+}
