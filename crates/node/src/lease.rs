@@ -4,6 +4,9 @@
 //! the *sending* of the newest heartbeat that was acknowledged in the formation, because the coordinator counts from its
 //! receipt, which is later (after Gray and Cheriton, "Leases", 1989).
 
+#[cfg(test)]
+mod tests;
+
 use crate::MemberNode;
 use crate::contact::Contact;
 use alloc::collections::VecDeque;

@@ -14,6 +14,8 @@ mod lease;
 mod member;
 mod observer;
 mod record;
+#[cfg(test)]
+mod rig;
 mod session;
 mod status;
 mod subscription;

@@ -1,5 +1,8 @@
 //! A member: a replica between its local ranks and the coordinator, or a worker.
 
+#[cfg(test)]
+mod tests;
+
 use crate::contact::Contact;
 use crate::lease::{Answered, Ended, Lease};
 use crate::session::{MemberSession, Phase};

@@ -1,5 +1,8 @@
 //! A member's stay with the coordinator: registration, heartbeats, leaving.
 
+#[cfg(test)]
+mod tests;
+
 use crate::MemberNode;
 use crate::contact::Contact;
 use crate::member::MemberConfig;

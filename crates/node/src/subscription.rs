@@ -1,5 +1,8 @@
 //! A durable subscription to the coordinator's notifications.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{Bookmark, Record};
 use alloc::sync::Arc;
 use squall_coordinator::{Cursor, Event, Failure, Ignored, Knobs, Message, Notice, Session};
