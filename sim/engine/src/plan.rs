@@ -1,5 +1,6 @@
 //! What a run is to do, with every name resolved: the world executes plans and knows nothing of files.
 
+use crate::scenario::Fields;
 use crate::{NodeId, NodeSet};
 use squall_machine::{Ratio, Span};
 use std::collections::BTreeMap;
@@ -237,7 +238,7 @@ pub enum Pattern {
         /// Where.
         at: NodeSet,
         /// Fields that it must show, as in its JSON form.
-        fields: BTreeMap<String, String>,
+        fields: Fields,
     },
     /// The first record of a batch written by one of these nodes, before it is synced.
     Record {

@@ -153,7 +153,7 @@ fn on_trigger<S: System>(lowering: &mut Lowering<'_, S>, on: &OnTable, keys: &Ke
         Pattern::Event {
             kind: lowering.keep(kind)?,
             at: side(lowering, on.at.as_ref(), &keys.key("at")),
-            fields: on.fields.clone().unwrap_or_default().0,
+            fields: on.fields.clone().unwrap_or_default(),
         }
     } else {
         Pattern::Record { at: side(lowering, on.record.as_ref(), &keys.key("record")) }

@@ -398,7 +398,7 @@ impl<S: System> World<'_, S> {
         }
         self.tell(node, Truth::Resume);
         // What waits and what is overdue compete for the first step.
-        let tie = self.places[node.index()].random.next() as u32;
+        let tie = self.places[node.index()].ties.next() as u32;
         self.queue.push(self.now, tie, Happening::Work(node));
         self.set_wake_anew(node);
     }
@@ -417,7 +417,11 @@ impl<S: System> World<'_, S> {
 
     fn change_clock(&mut self, node: NodeId, change: ClockChange) {
         self.places[node.index()].clock.change(self.now, change);
+        let calendar_only = matches!(change, ClockChange::WallStep(_) | ClockChange::WallStrobe(_));
         self.clock_changed(node, matches!(change, ClockChange::MonotonicStep(_)));
+        if !calendar_only {
+            self.set_wake_anew(node);
+        }
     }
 
     fn clock_changed(&mut self, node: NodeId, stepped: bool) {
@@ -425,7 +429,6 @@ impl<S: System> World<'_, S> {
         let (drift_ppm, wall_offset, frozen) = (clock.drift_ppm(), clock.wall_offset(), clock.frozen());
         self.states[node.index()].drift_ppm = drift_ppm;
         self.tell(node, Truth::Clock { drift_ppm, wall_offset, frozen, stepped });
-        self.set_wake_anew(node);
     }
 
     fn change_disks(&mut self, fault: usize, targets: &Targets, change: DiskChange) -> Option<Option<Undo>> {
@@ -486,7 +489,7 @@ impl<S: System> World<'_, S> {
     /// Messages that were held go on, each with a delay of its own.
     fn relaunch(&mut self, flights: Vec<super::Flight<crate::MessageOf<S>>>) {
         for flight in flights {
-            let random = &mut self.places[flight.hop.from.index()].random;
+            let random = &mut self.places[flight.hop.from.index()].network;
             let delay = self.network.fresh_delay(random);
             self.queue.push(self.now + delay, random.next() as u32, Happening::Arrive(flight));
         }
@@ -510,6 +513,7 @@ impl<S: System> World<'_, S> {
                     let place = &mut self.places[node.index()];
                     place.clock.calm(self.now, change, place.natural_drift_ppm);
                     self.clock_changed(node, false);
+                    self.set_wake_anew(node);
                 }
             }
             Undo::Disk(nodes, change) => nodes.into_iter().for_each(|node| self.mend_disk(node, change)),
@@ -600,10 +604,10 @@ impl<S: System> World<'_, S> {
                 Trigger::On { pattern: Pattern::Event { kind, at, fields }, .. } => {
                     *kind == event.kind()
                         && at.contains(node)
-                        && (fields.is_empty() || {
-                            let json = json.get_or_insert_with(|| event_fields(event));
-                            fields.iter().all(|(path, wanted)| field(json, path).is_some_and(|found| found == *wanted))
-                        })
+                        && (fields.0.is_empty()
+                            || fields.shown_by(
+                                json.get_or_insert_with(|| serde_json::to_value(event).unwrap_or(Value::Null)),
+                            ))
                 }
                 Trigger::On { .. } | Trigger::At { .. } | Trigger::Every { .. } | Trigger::Rate { .. } => false,
             },
@@ -721,35 +725,8 @@ impl<S: System> World<'_, S> {
                 place.clock.calm(self.now, change, place.natural_drift_ppm);
             }
             self.clock_changed(node, false);
+            self.set_wake_anew(node);
         }
         self.places[node.index()].clock.calm(self.now, ClockChange::WallStrobe(0), 0);
     }
-}
-
-/// The fields of an event in its JSON form, without the name of its variant.
-pub(crate) fn event_fields(event: &impl serde::Serialize) -> Value {
-    match serde_json::to_value(event) {
-        Ok(Value::Object(outer)) if outer.len() == 1 => {
-            outer.into_iter().next().map_or(Value::Null, |(_, fields)| fields)
-        }
-        Ok(other) => other,
-        Err(_) => Value::Null,
-    }
-}
-
-/// The field at a dotted path as text: `cursor`, `quorum.members.0.id`, `quorum.members.len`.
-pub(crate) fn field(json: &Value, path: &str) -> Option<String> {
-    let mut value = json;
-    for part in path.split('.') {
-        value = match value {
-            Value::Object(fields) => fields.get(part)?,
-            Value::Array(items) if part == "len" => return Some(items.len().to_string()),
-            Value::Array(items) => items.get(part.parse::<usize>().ok()?)?,
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return None,
-        };
-    }
-    Some(match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    })
 }

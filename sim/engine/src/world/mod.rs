@@ -66,8 +66,12 @@ struct Place<S: System> {
     disk_quality: crate::DiskQuality,
     /// How long a step takes.
     step: Span,
-    /// One stream for everything that is drawn because of what this node does.
-    random: Random,
+    /// How this node's messages travel.
+    network: Random,
+    /// How long its disk takes, what a crash leaves on it, where its clocks start.
+    hardware: Random,
+    /// What of all that happens to it at one instant comes first.
+    ties: Random,
 }
 
 /// A running process: what is gone when it dies.
@@ -142,7 +146,9 @@ impl<'a, S: System> World<'a, S> {
                     disk: Disk::new(),
                     disk_quality: plan.disk,
                     step: Span::ZERO,
-                    random: Random::numbered(seed, "node", index),
+                    network: Random::numbered(seed, "network", index),
+                    hardware: Random::numbered(seed, "hardware", index),
+                    ties: Random::numbered(seed, "ties", index),
                 }
             })
             .collect();
@@ -286,7 +292,7 @@ impl<'a, S: System> World<'a, S> {
             return;
         }
         let place = &mut self.places[node.index()];
-        let disk_lost = place.disk.replace(disk, &mut place.random);
+        let disk_lost = place.disk.replace(disk, &mut place.hardware);
         let state = &mut self.states[node.index()];
         state.life += 1;
         state.moves += u32::from(moved);
@@ -299,7 +305,8 @@ impl<'a, S: System> World<'a, S> {
         state.up = true;
         state.paused = false;
         // The origin of a life's clock means nothing; zero is the one that sentinels confuse, so it comes often.
-        let origin = if place.random.below(2) == 0 { 0 } else { place.random.below(Span::from_secs(3_600).as_nanos()) };
+        let origin =
+            if place.hardware.below(2) == 0 { 0 } else { place.hardware.below(Span::from_secs(3_600).as_nanos()) };
         place.clock.restart(self.now, origin);
         let start = Start {
             node,
@@ -329,7 +336,7 @@ impl<'a, S: System> World<'a, S> {
     fn kill(&mut self, node: NodeId, cause: crate::DownCause) -> bool {
         let place = &mut self.places[node.index()];
         let Some(process) = place.process.take() else { return false };
-        let loss = place.disk.crash(&mut place.random);
+        let loss = place.disk.crash(&mut place.hardware);
         self.states[node.index()].up = false;
         self.states[node.index()].paused = false;
         if loss.torn {
@@ -409,7 +416,7 @@ impl<'a, S: System> World<'a, S> {
         let at = at.max(self.now);
         if process.wake_at.is_none_or(|earlier| at < earlier) {
             process.wake_at = Some(at);
-            self.queue.push(at, place.random.next() as u32, Happening::Wake(node));
+            self.queue.push(at, place.ties.next() as u32, Happening::Wake(node));
         }
     }
 
@@ -425,7 +432,7 @@ impl<'a, S: System> World<'a, S> {
         }
         if process.busy_until > self.now {
             process.wake_at = Some(process.busy_until);
-            self.queue.push(process.busy_until, place.random.next() as u32, Happening::Wake(node));
+            self.queue.push(process.busy_until, place.ties.next() as u32, Happening::Wake(node));
             return;
         }
         let local = place.clock.local(self.now);
@@ -445,7 +452,7 @@ impl<'a, S: System> World<'a, S> {
         }
         if process.busy_until > self.now {
             // The first that has to wait calls for the work that everything after it is taken up with.
-            self.queue.push(process.busy_until, place.random.next() as u32, Happening::Work(node));
+            self.queue.push(process.busy_until, place.ties.next() as u32, Happening::Work(node));
             return false;
         }
         true
@@ -469,7 +476,7 @@ impl<'a, S: System> World<'a, S> {
                 return;
             }
             if process.busy_until > self.now {
-                self.queue.push(process.busy_until, place.random.next() as u32, Happening::Work(node));
+                self.queue.push(process.busy_until, place.ties.next() as u32, Happening::Work(node));
                 return;
             }
             match process.inbox.pop_front() {
@@ -508,8 +515,8 @@ impl<'a, S: System> World<'a, S> {
     fn begin_sync(&mut self, node: NodeId) {
         let place = &mut self.places[node.index()];
         self.faults.disk_used(node);
-        if let Some((sync, latency)) = place.disk.begin_sync(place.disk_quality, &mut place.random) {
-            let tie = place.random.next() as u32;
+        if let Some((sync, latency)) = place.disk.begin_sync(place.disk_quality, &mut place.hardware) {
+            let tie = place.ties.next() as u32;
             self.queue.push(self.now + latency, tie, Happening::Sync { node, sync });
         }
     }
@@ -549,7 +556,7 @@ impl<'a, S: System> World<'a, S> {
         if receiver.index() >= self.places.len() {
             self.drop_message(hop, DropReason::Down);
         } else {
-            let random = &mut self.places[node.index()].random;
+            let random = &mut self.places[node.index()].network;
             match self.network.plan(&hop, self.now, random, &mut self.faults.strikes) {
                 network::Plan::ArriveOnce(delay) => {
                     let tie = random.next() as u32;
@@ -567,7 +574,7 @@ impl<'a, S: System> World<'a, S> {
 
     fn launch(&mut self, flight: Flight<MessageOf<S>>, delays: &[Span], corrupt: bool) {
         self.messages.duplicated += delays.len() as u64 - 1;
-        let random = &mut self.places[flight.hop.from.index()].random;
+        let random = &mut self.places[flight.hop.from.index()].network;
         for (copy, &delay) in delays.iter().enumerate() {
             let copy = Flight { corrupt: corrupt && copy == 0, ..flight.clone() };
             self.queue.push(self.now + delay, random.next() as u32, Happening::Arrive(copy));
@@ -610,7 +617,7 @@ impl<'a, S: System> World<'a, S> {
         }
         if flight.corrupt {
             let mut bytes = frame::encode(&flight.message);
-            frame::flip(&mut bytes, &mut self.places[hop.from.index()].random);
+            frame::flip(&mut bytes, &mut self.places[hop.from.index()].network);
             match frame::decode(&bytes) {
                 Ok(message) => flight.message = message,
                 Err(_) => {
