@@ -1,0 +1,262 @@
+//! Hand-made histories, on which checkers are tested.
+
+use crate::Cluster;
+use squall::{
+    Checker, DiskQuality, Entry, EntryId, Fact, Findings, Interest, NodeId, NodeSet, NodeState, Phase, Plan, Quality,
+    Scene, System, Truth,
+};
+use squall_coordinator::{
+    Ask, BootId, Cause, Cursor, Epoch, Event, Incarnation, Number, Participant, Quorum, QuorumId, Role,
+};
+use squall_machine::{Span, Text, Time};
+use std::sync::Arc;
+
+/// The coordinator's node.
+pub(super) const C: NodeId = NodeId(0);
+/// The nodes of replicas `r0`, `r1`, `r2`.
+pub(super) const R: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
+/// The node of subscriber `s0`.
+pub(super) const S: NodeId = NodeId(5);
+
+/// Every life's clock starts here.
+const ORIGIN: Span = Span::from_secs(1_000);
+
+/// Plays a history to one checker: one coordinator, three replicas, one worker, one subscriber.
+pub(super) struct History<C> {
+    cluster: Cluster,
+    plan: Plan,
+    nodes: Vec<NodeState>,
+    started: Vec<Time>,
+    core: NodeSet,
+    phase: Phase,
+    now: Time,
+    next: u64,
+    findings: Findings,
+    checker: C,
+}
+
+/// A history in which everybody has just started.
+pub(super) fn history<C: Checker<Cluster>>(checker: C) -> History<C> {
+    let topology = crate::Topology { replicas: 3, workers: 1, subscribers: 1, ..crate::Topology::default() };
+    let cluster = Cluster::new(topology, crate::Settings::default(), crate::Workload::default()).expect("a cluster");
+    checker.interest(&mut Interest::default());
+    let names = cluster.layout().nodes;
+    let count = names.len();
+    let plan = Plan {
+        nodes: names,
+        groups: Default::default(),
+        warm_up: Span::ZERO,
+        horizon: Span::from_secs(600),
+        stabilise: true,
+        network: Quality::default(),
+        disk: DiskQuality::default(),
+        clocks: Default::default(),
+        absent: NodeSet::default(),
+        faults: Vec::new(),
+        hazards: Vec::new(),
+        budget: Default::default(),
+        limits: Default::default(),
+    };
+    let mut history = History {
+        cluster,
+        plan,
+        nodes: vec![NodeState::default(); count],
+        started: vec![Time::ZERO; count],
+        core: NodeSet::default(),
+        phase: Phase::Faults,
+        now: Time::ZERO,
+        next: 1,
+        findings: Findings::default(),
+        checker,
+    };
+    for node in 0..count as u32 {
+        history = history.up(NodeId(node));
+    }
+    history
+}
+
+impl<C: Checker<Cluster>> History<C> {
+    fn show(&mut self, node: NodeId, fact: Fact<'_, Cluster>) {
+        let entry = Entry { id: EntryId(self.next), at: self.now, node, cause: EntryId(0), fact };
+        self.next += 1;
+        let scene = Scene {
+            system: &self.cluster,
+            plan: &self.plan,
+            nodes: &self.nodes,
+            now: self.now,
+            phase: self.phase,
+            core: &self.core,
+        };
+        self.checker.on_entry(&entry, &scene, &mut self.findings);
+    }
+
+    /// Time goes on to this many milliseconds.
+    pub(super) fn at(mut self, millis: u64) -> Self {
+        let at = Time::ZERO + Span::from_millis(millis);
+        assert!(at >= self.now, "time goes on");
+        self.now = at;
+        self
+    }
+
+    /// An event of a node, decided now.
+    pub(super) fn event(self, node: NodeId, event: Event) -> Self {
+        self.event_after(node, 0, event)
+    }
+
+    /// An event of a node, decided so many milliseconds ago.
+    pub(super) fn event_after(mut self, node: NodeId, millis: u64, event: Event) -> Self {
+        let local = ORIGIN + self.now.since(self.started[node.index()]);
+        let decided = Time::ZERO + local.minus(Span::from_millis(millis));
+        self.show(node, Fact::Event { decided, event: &event });
+        self
+    }
+
+    /// An event of the coordinator, decided now.
+    pub(super) fn coordinator(self, event: Event) -> Self {
+        self.event(C, event)
+    }
+
+    /// Something true.
+    pub(super) fn truth(mut self, node: NodeId, truth: Truth) -> Self {
+        let state = &mut self.nodes[node.index()];
+        match &truth {
+            Truth::Up { life, .. } => {
+                *state = NodeState { up: true, life: *life, ..NodeState::default() };
+                self.started[node.index()] = self.now;
+            }
+            Truth::Down { .. } => state.up = false,
+            Truth::Pause => state.paused = true,
+            Truth::Resume => state.paused = false,
+            Truth::Phase { phase, core } => (self.phase, self.core) = (*phase, core.clone()),
+            _ => {}
+        }
+        self.show(node, Fact::Truth(&truth));
+        self
+    }
+
+    /// A process starts.
+    pub(super) fn up(self, node: NodeId) -> Self {
+        let life = self.nodes[node.index()].life + 1;
+        self.truth(node, Truth::Up { life, records: 0, torn_tail: false, disk_lost: false })
+    }
+
+    /// A process dies.
+    pub(super) fn down(self, node: NodeId) -> Self {
+        self.truth(node, Truth::Down { lost: 0, cause: squall::DownCause::Crash })
+    }
+
+    /// The liveness phase begins with everybody in the core.
+    pub(super) fn liveness(self) -> Self {
+        let core = NodeSet::first(self.nodes.len());
+        self.truth(C, Truth::Phase { phase: Phase::Stabilisation, core: core.clone() })
+            .truth(C, Truth::Phase { phase: Phase::Liveness, core })
+    }
+
+    /// `r<index>` is granted `incarnation`, joins and begins.
+    pub(super) fn begin(self, index: usize, incarnation: u64) -> Self {
+        let (member, incarnation): (Text, _) = (format!("r{index}").into(), Incarnation(incarnation));
+        let boot = BootId(incarnation.0);
+        self.coordinator(Event::Granted { member: member.clone(), incarnation, boot })
+            .event(R[index], Event::Joined { member: member.clone(), incarnation, boot })
+            .coordinator(Event::Began { member, incarnation, role: Role::Replica, returned: None })
+            .coordinator(Event::HeartbeatAccepted { incarnation, seq: 1 })
+    }
+
+    /// A heartbeat is accepted.
+    pub(super) fn beat(self, incarnation: u64, seq: u64) -> Self {
+        self.coordinator(Event::HeartbeatAccepted { incarnation: Incarnation(incarnation), seq })
+    }
+
+    /// `r<index>` is declared failed.
+    pub(super) fn fail(self, index: usize, incarnation: u64, cursor: u64, age: Span) -> Self {
+        self.coordinator(failed(index, incarnation, cursor, age))
+    }
+
+    /// A replica asks, and the coordinator counts it.
+    pub(super) fn ask(self, index: usize, incarnation: u64, number: u64, epoch: u64) -> Self {
+        let (incarnation, number, epoch) = (Incarnation(incarnation), Number(number), Epoch(epoch));
+        let asked = Event::Asked { incarnation, number, epoch, step: 0, shrink_only: false, commit_failures: 0 };
+        let member = format!("r{index}").into();
+        self.event(R[index], asked).coordinator(Event::Requested { member, incarnation, number, epoch })
+    }
+
+    /// The coordinator forms a quorum.
+    pub(super) fn form(self, quorum: Quorum, healthy: u32, fast: bool) -> Self {
+        self.coordinator(Event::Formed { quorum, healthy, fast, waited: Span::ZERO })
+    }
+
+    /// The run ends.
+    pub(super) fn end(mut self) -> Self {
+        let scene = Scene {
+            system: &self.cluster,
+            plan: &self.plan,
+            nodes: &self.nodes,
+            now: self.now,
+            phase: self.phase,
+            core: &self.core,
+        };
+        self.checker.on_end(&scene, &mut self.findings);
+        self
+    }
+
+    /// A node is looked at.
+    pub(super) fn view(mut self, node: NodeId, view: &crate::ClusterView) -> Self {
+        let scene = Scene {
+            system: &self.cluster,
+            plan: &self.plan,
+            nodes: &self.nodes,
+            now: self.now,
+            phase: self.phase,
+            core: &self.core,
+        };
+        self.checker.on_view(node, view, &scene, &mut self.findings);
+        self
+    }
+
+    /// Nothing was found.
+    #[track_caller]
+    pub(super) fn holds(self) {
+        assert_eq!(self.findings.violations(), [], "a good history");
+    }
+
+    /// The last entry violated the checker's property, and nothing before it did.
+    #[track_caller]
+    pub(super) fn violated(self, part: &str) {
+        let found = self.findings.violations();
+        assert_eq!(found.len(), 1, "one violation: {found:?}");
+        assert_eq!((found[0].property, found[0].at), (self.checker.property(), self.now));
+        assert!(found[0].message.contains(part), "{:?} says {part:?}", found[0].message);
+    }
+}
+
+/// `r<index>` failed by timeout.
+pub(super) fn failed(index: usize, incarnation: u64, cursor: u64, age: Span) -> Event {
+    Event::Failed {
+        member: format!("r{index}").into(),
+        incarnation: Incarnation(incarnation),
+        role: Role::Replica,
+        cause: Cause::Timeout,
+        cursor: Cursor(cursor),
+        age,
+    }
+}
+
+/// A quorum of replicas, each as (index, incarnation, number), all at step 0.
+pub(super) fn quorum(id: u64, formation: u64, members: &[(usize, u64, u64)]) -> Quorum {
+    let ask = |index: usize| Ask {
+        address: format!("a{index}").into(),
+        store_address: format!("s{index}").into(),
+        step: 0,
+        world_size: 1,
+        shrink_only: false,
+        commit_failures: 0,
+        data: "".into(),
+    };
+    let participant = |&(index, incarnation, number): &(usize, u64, u64)| Participant {
+        id: format!("r{index}").into(),
+        incarnation: Incarnation(incarnation),
+        number: Number(number),
+        ask: Arc::new(ask(index)),
+    };
+    Quorum { id: QuorumId(id), formation: Epoch(formation), members: members.iter().map(participant).collect() }
+}
