@@ -181,6 +181,10 @@ impl System for Cluster {
 
     const NAME: &'static str = "cluster";
     const REQUESTS: &'static [&'static str] = &["drain", "leave", "train", "rest"];
+    const BENCHES: &'static [(&'static str, &'static str)] = &[
+        ("replicas_8", include_str!("../benches/replicas_8.toml")),
+        ("replicas_1000", include_str!("../benches/replicas_1000.toml")),
+    ];
     const PROPERTIES: &'static [&'static str] = checkers::PROPERTIES;
 
     fn new(topology: Topology, knobs: Settings, workload: Workload) -> Result<Self, InvalidKey> {

@@ -3,13 +3,19 @@
 //! The engine knows no protocol: it is generic over one trait, [`System`].
 #![forbid(unsafe_code)]
 
+pub mod artifacts;
+pub mod bench;
 mod check;
+pub mod cli;
 mod history;
 mod ids;
 mod outcome;
 mod plan;
+pub mod report;
 mod run;
 pub mod scenario;
+pub mod suite;
+pub mod sweep;
 mod system;
 mod world;
 

@@ -39,6 +39,9 @@ pub trait System: Sized + Send + Sync + fmt::Debug + 'static {
     /// The engine's own (`LV5`, `HN1`, `RB1`, `EX1`) needn't be listed.
     const PROPERTIES: &'static [&'static str];
 
+    /// The cases that `squall bench` measures: a name, and a scenario file without faults.
+    const BENCHES: &'static [(&'static str, &'static str)] = &[];
+
     /// Builds the system from its tables.
     ///
     /// # Errors
