@@ -4,7 +4,6 @@
 #![forbid(unsafe_code)]
 
 pub mod artifacts;
-pub mod bench;
 mod check;
 pub mod cli;
 mod history;

@@ -12,6 +12,7 @@ mod values;
 
 pub use diagnosis::Diagnosis;
 pub use expect::{EXPECT, STALE};
+pub(crate) use field::untagged;
 pub use field::{Fields, field_text};
 pub use file::{
     BudgetTable, ClockTable, ClocksTable, DegradeTable, DelayTable, DelayValue, DiskFaultTable, DiskTable, DiskValue,
@@ -154,6 +155,14 @@ impl<S: System> Scenario<S> {
         })
     }
 
+    /// The nodes that a selector names.
+    ///
+    /// # Errors
+    /// If it names nobody, or somebody at random.
+    pub fn nodes(&self, nodes: &Nodes) -> Result<crate::NodeSet, crate::InvalidKey> {
+        Names { nodes: &self.plan.nodes, groups: &self.plan.groups }.set(nodes, &Keys::root())
+    }
+
     /// Runs it with a seed; what the file expects is checked as well.
     #[must_use]
     pub fn run<'a>(&'a self, seed: u64, mut options: RunOptions<'a, S>) -> Outcome {
@@ -172,7 +181,7 @@ fn property<S: System>(id: &str, keys: &Keys) -> Result<&'static str, crate::Inv
 }
 
 /// The text of a file.
-fn read(path: &Path) -> Result<String, Diagnosis> {
+pub(crate) fn read(path: &Path) -> Result<String, Diagnosis> {
     let broken = |text: String| Diagnosis::of_file(path, text, None);
     let unreadable = |error: std::io::Error| broken(format!("can't be read: {error}"));
     let metadata = fs::metadata(path).map_err(unreadable)?;

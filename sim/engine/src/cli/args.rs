@@ -1,0 +1,112 @@
+//! The arguments of every command.
+
+use crate::scenario::{Duration, Seed};
+use crate::sweep::Seeds;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Deterministic simulation and fault injection.
+#[derive(Debug, Parser)]
+#[command(version, about, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs scenarios, each with many seeds
+    Run(RunArguments),
+    /// Runs failures again; without a file those of the last sweep
+    Replay(ReplayArguments),
+    /// Shows the history of one run
+    Trace(TraceArguments),
+    /// Checks scenario files without running them
+    Check(PathArguments),
+    /// Lists scenarios
+    List(PathArguments),
+    /// Prints the JSON Schema of scenario files
+    Schema,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// Scenario files, or folders of them
+    #[arg(required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Only this seed, such as 7 or 0x7
+    #[arg(long, conflicts_with = "seeds")]
+    pub(crate) seed: Option<Seed>,
+    /// These seeds, without the last: 0..1000
+    #[arg(long, value_name = "FIRST..END")]
+    pub(crate) seeds: Option<Seeds>,
+    /// How many runs at once; all cores by default
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) jobs: Option<u16>,
+    /// What drives the machines
+    #[arg(long, value_enum, default_value_t = Engine::World)]
+    pub(crate) engine: Engine,
+    /// One line of JSON per run, and one for the summary
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Stops after so many failing runs
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) max_fail: Option<u64>,
+    /// Where results are kept
+    #[arg(long, value_name = "FOLDER", default_value = "squall.out")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Engine {
+    /// The simulated world
+    World,
+    /// The production shell under a simulated runtime
+    Stack,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArguments {
+    /// A record of a failure, or the scenario file of a bug
+    pub(crate) file: Option<PathBuf>,
+    /// Where results are kept
+    #[arg(long, value_name = "FOLDER", default_value = "squall.out")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TraceArguments {
+    /// A scenario file
+    pub(crate) file: PathBuf,
+    /// The seed; that of the bug, or 0, by default
+    #[arg(long)]
+    pub(crate) seed: Option<Seed>,
+    /// One line of JSON per entry
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Only the last so many entries
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Only the evidence of violations, and everything that led to it
+    #[arg(long)]
+    pub(crate) causes: bool,
+    /// Only at these nodes or groups
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Vec<String>,
+    /// Only from this simulated time on
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<Duration>,
+    /// Only up to this simulated time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<Duration>,
+    /// No messages, only events and what the harness did
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PathArguments {
+    /// Scenario files, or folders of them
+    #[arg(default_value = "scenarios")]
+    pub(crate) paths: Vec<PathBuf>,
+}

@@ -1,0 +1,134 @@
+//! Lines for people: one per scenario, and what there is to say about a failing run.
+
+use crate::scenario::Status;
+use crate::sweep::{Ran, Tally, Task};
+use crate::{System, Violation};
+use anstyle::{AnsiColor, Style};
+
+/// How many entries of evidence are shown.
+const EVIDENCE_SHOWN: usize = 12;
+
+/// A number with its thousands apart.
+#[must_use]
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Real time to three digits or so.
+pub(crate) fn wall(nanos: u64) -> String {
+    let millis = nanos / 1_000_000;
+    if millis >= 60_000 {
+        format!("{}m{:02}s", millis / 60_000, millis / 1_000 % 60)
+    } else {
+        format!("{}.{:03}s", millis / 1_000, millis % 1_000)
+    }
+}
+
+fn style(status: Status) -> Style {
+    let colour = match status {
+        Status::Pass => AnsiColor::Green,
+        Status::NotSeen | Status::Interrupted | Status::Inconclusive => AnsiColor::Yellow,
+        Status::Stale | Status::Vacuous | Status::Violated | Status::NotDeterministic | Status::Bug => AnsiColor::Red,
+    };
+    colour.on_default().bold()
+}
+
+/// A word of status in its colour, aligned to the right.
+pub(crate) fn word(status: Status) -> String {
+    let style = style(status);
+    format!("{style}{:>12}{style:#}", status.word())
+}
+
+/// The line of one scenario.
+#[must_use]
+pub fn task_line<S: System>(task: &Task<'_, S>, tally: &Tally, width: usize) -> String {
+    let (status, remark) = tally.conclude(task);
+    let seeds = if tally.runs == 1 { "1 seed".to_owned() } else { format!("{} seeds", grouped(tally.runs)) };
+    let mut line = format!(
+        "{} {:width$}  {seeds:>12} {:>9} {:>15} msgs  {}",
+        word(status),
+        task.scenario.name,
+        wall(tally.wall_ns),
+        grouped(tally.messages),
+        tally.fingerprint
+    );
+    if tally.failed + tally.inconclusive > 0 {
+        let others =
+            if tally.inconclusive > 0 { format!(", {} inconclusive", tally.inconclusive) } else { String::new() };
+        line.push_str(&format!("\n{:12} {} failed{others}", "", grouped(tally.failed)));
+    }
+    if let Some(remark) = remark {
+        line.push_str(&format!("\n{:12} {remark}", ""));
+    }
+    line
+}
+
+/// What there is to say about a failing run. `evidence` gives the trace line of an entry, if it is known.
+#[must_use]
+pub fn failure_lines<S: System>(
+    task: &Task<'_, S>,
+    ran: &Ran,
+    program: &str,
+    evidence: &[(crate::EntryId, String)],
+) -> String {
+    let (name, seed) = (&task.scenario.name, ran.outcome.seed);
+    let dim = Style::new().dimmed();
+    let mut text = format!("{} {name}  seed {seed}  {dim}{}{dim:#}\n", word(ran.status), ran.outcome.fingerprint);
+    for violation in &ran.outcome.violations {
+        text.push_str(&violation_lines(violation, evidence));
+    }
+    if let Some(remark) = &ran.remark {
+        text.push_str(&format!("{:12} {remark}\n", ""));
+    }
+    let path = quoted(&task.scenario.path.to_string_lossy());
+    text.push_str(&format!("   Reproduce: {program} run {path} --seed {seed}\n"));
+    text.push_str(&format!("       Trace: {program} trace {path} --seed {seed} --causes"));
+    text
+}
+
+fn violation_lines(violation: &Violation, evidence: &[(crate::EntryId, String)]) -> String {
+    let bold = Style::new().bold();
+    let at = violation.at;
+    let mut text = format!("{:12} {bold}{}{bold:#} at {at}: {}\n", "", violation.property, violation.message);
+    for id in violation.evidence.iter().take(EVIDENCE_SHOWN) {
+        match evidence.iter().find(|(known, _)| known == id) {
+            Some((_, line)) => text.push_str(&format!("{:14} {line}\n", "")),
+            None => text.push_str(&format!("{:14} #{}\n", "", id.0)),
+        }
+    }
+    let more = violation.evidence.len().saturating_sub(EVIDENCE_SHOWN);
+    if more > 0 {
+        text.push_str(&format!("{:14} and {more} more\n", ""));
+    }
+    text
+}
+
+/// A path as a shell takes it.
+pub(crate) fn quoted(path: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:@%,=\\".contains(c);
+    if !path.is_empty() && path.chars().all(plain) {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_times_and_paths_read_well() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([1_234_000_000, 61_000_000_000].map(wall), ["1.234s", "1m01s"]);
+        assert_eq!(["a/b.toml", "it's here"].map(quoted), ["a/b.toml", r"'it'\''s here'"]);
+    }
+}
