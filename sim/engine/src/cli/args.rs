@@ -27,6 +27,8 @@ pub(crate) enum Command {
     List(PathArguments),
     /// Prints the JSON Schema of scenario files
     Schema,
+    /// Measures how fast the world is
+    Bench(BenchArguments),
 }
 
 #[derive(Debug, Args)]
@@ -109,4 +111,11 @@ pub(crate) struct PathArguments {
     /// Scenario files, or folders of them
     #[arg(default_value = "scenarios")]
     pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArguments {
+    /// How much time each round simulates
+    #[arg(long, value_name = "TIME")]
+    pub(crate) simulated: Option<Duration>,
 }

@@ -1,6 +1,7 @@
 //! The command line of a system, in one line: `squall::cli::main::<MySystem>()`.
 
 mod args;
+mod bench;
 mod check;
 mod replay;
 mod run;
@@ -61,6 +62,7 @@ fn dispatch<S: System>(command: Command, ui: &mut Ui) -> u8 {
         Command::Trace(arguments) => trace::trace::<S>(&arguments, ui, &STOP),
         Command::Check(arguments) => check::check::<S>(&arguments, ui),
         Command::List(arguments) => check::list::<S>(&arguments, ui),
+        Command::Bench(arguments) => bench::bench::<S>(&arguments, ui),
         Command::Schema => {
             ui.line(format_args!("{:#}", crate::scenario::schema::<S>().as_value()));
             OK

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A selection of nodes: `"r0"`, a group's name, `"all"` or `"*"`, `"any"`, `"2 of replicas"`, or a list of names.
+/// A selection of nodes: `"r0"`, `"r0..r9"` with both ends, a group's name, `"all"` or `"*"`, `"any"`, `"2 of replicas"`, or a list of names.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Nodes {
     /// One selector.
@@ -86,6 +86,15 @@ impl Names<'_> {
         }
         if let Some(group) = self.groups.get(name) {
             return Ok(group.clone());
+        }
+        if let Some((first, last)) = name.split_once("..") {
+            let place = |end: &str| self.nodes.iter().position(|node| node == end.trim());
+            return match (place(first), place(last)) {
+                (Some(first), Some(last)) if first <= last => {
+                    Ok((first..=last).map(|index| NodeId(index as u32)).collect())
+                }
+                _ => Err(keys.invalid(format!("`{name}` isn't from one node to a later one")).hint("\"r0..r9\"")),
+            };
         }
         let known = || self.nodes.iter().chain(self.groups.keys()).map(String::as_str);
         let mut invalid = keys.invalid(format!("there is no node or group `{name}`"));
@@ -173,10 +182,23 @@ mod tests {
         assert_eq!(selected("replicas"), Ok((vec![1, 2, 3], None)));
         assert_eq!(selected("2 of replicas"), Ok((vec![1, 2, 3], Some(2))));
         assert_eq!(selected("any of replicas"), Ok((vec![1, 2, 3], Some(1))));
+        assert_eq!(selected("r0..r2"), Ok((vec![1, 2, 3], None)));
         assert_eq!(selected("any"), Ok((vec![0, 1, 2, 3], Some(1))));
         assert_eq!(selected("*"), selected("all"));
         assert_eq!(selected("r4"), Err("there is no node or group `r4`; did you mean `r0`?".to_owned()));
-        for wrong in ["", "4 of replicas", "0 of replicas", "-1 of replicas", "two of replicas", "nobody", "2 of"] {
+        for wrong in [
+            "",
+            "4 of replicas",
+            "0 of replicas",
+            "-1 of replicas",
+            "two of replicas",
+            "nobody",
+            "2 of",
+            "r2..r0",
+            "r0..",
+            "..",
+            "2 of r0..r9",
+        ] {
             assert!(selected(wrong).is_err(), "{wrong}");
         }
     }
