@@ -124,6 +124,16 @@ fn a_newer_process_supersedes_an_older_one_with_its_first_heartbeat() {
 }
 
 #[test]
+fn who_is_overdue_already_has_failed_by_silence_not_by_its_successor() {
+    let mut rig = Rig::new(|knobs| knobs.tick = Span::from_millis(2_700));
+    let old = rig.join("r0", Role::Replica);
+    let new = rig.register("r0", 50, Role::Replica);
+    rig.pass(TIMEOUT);
+    rig.beat(new);
+    assert_eq!(rig.failures(), [(old, Cause::Timeout)]);
+}
+
+#[test]
 fn a_live_process_that_registers_again_keeps_its_incarnation_also_after_a_restart() {
     let mut rig = Rig::new(|_| {});
     let r0 = rig.register("r0", 5, Role::Replica);
@@ -175,6 +185,15 @@ fn its_own_silence_kills_nobody() {
     assert_eq!(rig.failures(), [], "a full timeout after the gap");
     rig.pass(NANO);
     assert_eq!(rig.failures(), [(r0, Cause::Timeout)]);
+}
+
+#[test]
+fn its_own_silence_forgets_no_grant() {
+    let mut rig = Rig::new(|_| {});
+    let grant = rig.register("r0", 1, Role::Replica);
+    rig.now += Span::from_secs(15);
+    rig.beat(grant);
+    assert!(rig.coordinator.alive(grant, rig.now));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{Change, Failure};
+use alloc::vec;
 
 const SESSION: Session = Session(40);
 
@@ -129,6 +130,22 @@ fn a_confirmation_lets_what_waited_follow() {
     assert_eq!(shown(&rig.beat(w3.next())), [""; 0], "its window is full");
     assert_eq!(subscribe(&mut rig, Some(1)), ["3 failed w3"]);
     assert_eq!(subscribe(&mut rig, Some(3)), ["4 returned w3"]);
+}
+
+#[test]
+fn who_is_slow_for_less_than_a_tick_does_not_lag() {
+    for (silence, expected) in [(SECOND, vec!["3 failed c"]), (SECOND * 2, vec!["cut 3 lagged 2: a b c"])] {
+        let mut rig = small_queue();
+        subscribe(&mut rig, None);
+        subscribe(&mut rig, Some(0));
+        for id in ["a", "b", "c"] {
+            rig.join(id, Role::Worker);
+        }
+        rig.pass(Span::from_secs(30));
+        assert_eq!(shown(&rig.drain()), ["1 failed a", "2 failed b"]);
+        rig.pass(silence);
+        assert_eq!(subscribe(&mut rig, Some(1)), expected, "after {silence}");
+    }
 }
 
 #[test]

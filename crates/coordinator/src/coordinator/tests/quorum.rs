@@ -157,6 +157,67 @@ fn a_request_withdrawn_is_over_also_if_it_arrives_later() {
 }
 
 #[test]
+fn a_withdrawal_through_the_open_request_ends_it_and_one_below_does_not() {
+    for (through, open) in [(4, 1), (5, 0), (6, 0)] {
+        let mut rig = Rig::new(|knobs| knobs.min_replicas = 2);
+        let r0 = rig.join("r0", Role::Replica);
+        rig.ask(r0, 5);
+        rig.say(1, Message::Withdraw { incarnation: r0, through: Number(through) });
+        assert_eq!(rig.status().open.len(), open, "through {through}");
+    }
+}
+
+#[test]
+fn its_own_silence_counts_as_nobodys_waiting() {
+    let mut rig = Rig::new(|_| {});
+    let all = rig.replicas(&["r0", "r1", "r2"]);
+    rig.ask(all[0], 1);
+    rig.ask(all[1], 1);
+    rig.now += JOIN;
+    rig.events.clear();
+    rig.step(Input::Wake);
+    assert_eq!(rig.formed(), None);
+}
+
+#[test]
+fn an_answered_number_stays_answered_after_a_restart() {
+    let mut rig = Rig::new(|_| {});
+    let r0 = rig.join("r0", Role::Replica);
+    rig.ask(r0, 5);
+    rig.restart();
+    rig.beat(r0);
+    assert_eq!(rig.ask(r0, 4), []);
+    assert_eq!(rig.ignored(), [Ignored::StaleRequest]);
+    rig.ask(r0, 6);
+    assert!(rig.formed().is_some());
+}
+
+#[test]
+fn only_the_newest_formation_can_be_stopped() {
+    let (mut rig, all) = formed(2, |_| {});
+    rig.ask(all[0], 2);
+    rig.ask(all[1], 2);
+    rig.say(1, Message::EvictAck { incarnation: all[0], formation: Epoch(1) });
+    assert_eq!(rig.ignored(), [Ignored::StaleEviction]);
+    assert_eq!(rig.status().holders, all);
+}
+
+#[test]
+fn who_may_be_active_is_not_forgotten_before_its_lease_has_run_out() {
+    let (mut rig, all) = formed(2, |knobs| {
+        knobs.replica_timeout = Span::from_secs(2);
+        knobs.forget_after = Span::from_nanos(1);
+    });
+    rig.pass_with(&all[..1], SECOND * 4);
+    assert_eq!(rig.status().ended.len(), 1);
+    rig.ask(all[0], 2);
+    assert_eq!(rig.formed(), None);
+    rig.pass_with(&all[..1], SECOND * 2);
+    assert!(rig.formed().is_some());
+    assert_eq!(rig.status().ended, []);
+}
+
+#[test]
 fn an_answer_is_repeated_while_it_is_the_newest_also_after_a_restart() {
     let (mut rig, all) = formed(2, |_| {});
     rig.beat(all[0]);
@@ -324,6 +385,7 @@ fn a_superseded_process_holds_up_its_successor_until_it_has_lapsed() {
     rig.ask(successor, 1);
     assert_eq!(rig.formed(), None);
     rig.pass_with(&[successor], SECOND * 6);
+    assert!(!rig.sent.iter().any(|(_, message)| matches!(message, Message::Evict { .. })), "its time is not up");
     let quorum = rig.formed().expect("the old process has lapsed");
     assert_eq!((members(&quorum), quorum.id), (alloc::vec![successor.0], QuorumId(2)));
     assert!(rig.coordinator.member(all[0]).is_some());
