@@ -138,6 +138,7 @@ impl Rig {
         while let Some(due) = self.member.deadline().filter(|due| *due <= until) {
             self.now = self.now.max(due);
             let given = self.step(Input::Wake);
+            assert!(self.member.deadline().is_none_or(|next| next > self.now), "it wakes again at the same instant");
             all.messages.extend(given.messages);
             all.events.extend(given.events);
             all.replies.extend(given.replies);

@@ -4,6 +4,7 @@
 mod tests;
 
 use crate::{Bookmark, Record};
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use squall_coordinator::{Cursor, Event, Failure, Ignored, Knobs, Message, Notice, Session};
 use squall_machine::{Address, Effects, Machine, Random, Time};
@@ -24,12 +25,15 @@ pub(crate) struct Subscription {
     /// When it speaks next; `None` before boot and after closing.
     due: Option<Time>,
     last_sent: Option<Time>,
+    /// Notices that overtook the next one, at most a subscriber's queue of them: they wait for it, or every one of them
+    /// would have to be sent again.
+    early: BTreeMap<Cursor, Notice>,
 }
 
 impl Subscription {
     pub(crate) fn new(coordinator: Address, knobs: Arc<Knobs>, seed: u64) -> Self {
         let random = Random::new(seed, "subscription");
-        Self { coordinator, knobs, random, bookmark: None, due: None, last_sent: None }
+        Self { coordinator, knobs, random, bookmark: None, due: None, last_sent: None, early: BTreeMap::new() }
     }
 
     /// Resumes the session on the disk, or opens a new one.
@@ -47,7 +51,7 @@ impl Subscription {
         self.due = Some(now);
     }
 
-    /// A notification counts only if it is the next one.
+    /// A notification counts only if it is the next one; one that came too early counts when its turn has come.
     pub(crate) fn on_notification<M>(
         &mut self,
         now: Time,
@@ -61,16 +65,41 @@ impl Subscription {
         let bookmark = self.bookmark_of(session)?;
         let Some(taken) = bookmark.taken else { return Err(Ignored::OutOfOrder) };
         if notice.cursor > taken.next() {
-            // Something in between was lost: what was taken tells the coordinator where to go on.
+            // Something in between is late or lost: what was taken tells the coordinator where to go on.
             self.hurry(now);
-            return Err(Ignored::OutOfOrder);
+            let is_full = self.early.len() >= self.knobs.subscriber_queue as usize;
+            if is_full || self.early.contains_key(&notice.cursor) {
+                return Err(Ignored::OutOfOrder);
+            }
+            self.early.insert(notice.cursor, notice);
+            return Ok(());
         }
         if notice.cursor <= taken {
             return Err(Ignored::OutOfOrder);
         }
         self.take(now, notice.cursor, effects);
         effects.event(Event::Notified { session, notice });
+        self.take_early(now, session, effects);
         Ok(())
+    }
+
+    /// Takes the notices whose turn has come. What a cut covers is forgotten.
+    fn take_early<M>(&mut self, now: Time, session: Session, effects: &mut Effects<M>)
+    where
+        M: Machine<Message = Message, Record = Record, Event = Event>,
+    {
+        while let Some(taken) = self.taken()
+            && let Some((cursor, notice)) = self.early.pop_first()
+        {
+            if cursor > taken.next() {
+                self.early.insert(cursor, notice);
+                return;
+            }
+            if cursor == taken.next() {
+                self.take(now, cursor, effects);
+                effects.event(Event::Notified { session, notice });
+            }
+        }
     }
 
     /// A snapshot counts only if it covers more than what was taken.
@@ -91,6 +120,7 @@ impl Subscription {
         self.take(now, cut.cursor, effects);
         let Cut { cursor, lagged, failures } = cut;
         effects.event(Event::Resynced { session, cursor, lagged, failures });
+        self.take_early(now, session, effects);
         Ok(())
     }
 
@@ -126,6 +156,7 @@ impl Subscription {
             effects.send(self.coordinator, Message::Unsubscribe { session: bookmark.session });
         }
         self.due = None;
+        self.early.clear();
     }
 
     pub(crate) fn deadline(&self) -> Option<Time> {
@@ -142,6 +173,12 @@ impl Subscription {
 
     pub(crate) fn assert_invariants(&self) {
         assert!(self.due.is_none() || self.bookmark.is_some(), "only an open session speaks");
+        assert!(self.early.len() <= self.knobs.subscriber_queue as usize, "what came early is bounded");
+        let first = self.early.keys().next().copied();
+        assert!(
+            first.is_none_or(|first| self.taken().is_some_and(|taken| first > taken.next())),
+            "the next one is taken"
+        );
     }
 
     fn bookmark_of(&self, session: Session) -> Result<Bookmark, Ignored> {

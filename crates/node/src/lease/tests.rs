@@ -79,7 +79,7 @@ fn the_lease_runs_from_the_sending_of_the_acknowledged_heartbeat_to_the_nanoseco
 #[test]
 fn the_lease_is_judged_before_the_input_of_the_same_step() {
     let mut rig = Rig::active();
-    rig.now = rig.now + LAPSE;
+    rig.now += LAPSE;
     let given = rig.ack(1, 4, 3);
     assert_eq!(given.inactive(), Some((3, Inactivity::Lapsed)), "a late acknowledgement saves nothing");
 }

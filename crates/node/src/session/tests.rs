@@ -55,7 +55,7 @@ fn beats_every_interval_of_its_role_in_a_phase_of_its_own() {
 #[test]
 fn a_process_that_was_paused_beats_once_not_for_all_it_missed() {
     let mut rig = Rig::replica();
-    rig.now = rig.now + Span::from_secs(30);
+    rig.now += Span::from_secs(30);
     assert_eq!(sequence(&rig.pass(Span::ZERO).messages), [2]);
     assert_eq!(sequence(&rig.pass(Span::from_secs(1)).messages).len(), 10);
 }

@@ -59,9 +59,40 @@ fn takes_the_next_cursor_only_and_records_it_first() {
     assert_eq!(given.records, [Record::Taken { cursor: Cursor(5) }]);
     assert_eq!(given.event_kinds(), ["notified"]);
     assert_eq!(notify(&mut rig, session, 5).ignored(), Some(Ignored::OutOfOrder), "a duplicate");
-    assert_eq!(notify(&mut rig, session, 7).ignored(), Some(Ignored::OutOfOrder), "a gap");
     assert_eq!(notify(&mut rig, Session(1), 6).ignored(), Some(Ignored::StaleSession));
     assert_eq!(taken(&rig), Some(5));
+}
+
+#[test]
+fn what_overtakes_the_next_one_waits_for_it() {
+    let (mut rig, session) = cut();
+    for early in [7, 6, 9] {
+        let given = notify(&mut rig, session, early);
+        assert_eq!((given.ignored(), given.records, given.events), (None, Vec::new(), Vec::new()), "{early}");
+    }
+    assert_eq!(notify(&mut rig, session, 7).ignored(), Some(Ignored::OutOfOrder), "a duplicate");
+    let given = notify(&mut rig, session, 5);
+    assert_eq!(given.records, [5, 6, 7].map(|cursor| Record::Taken { cursor: Cursor(cursor) }));
+    assert_eq!(given.event_kinds(), ["notified", "notified", "notified"]);
+    let given = snapshot(&mut rig, session, 8);
+    assert_eq!(given.event_kinds(), ["resynced", "notified"], "9 is the next one after the cut");
+    for covered in [11, 12] {
+        notify(&mut rig, session, covered);
+    }
+    assert_eq!(snapshot(&mut rig, session, 12).event_kinds(), ["resynced"], "nothing that a cut covers follows it");
+    assert_eq!(taken(&rig), Some(12));
+}
+
+#[test]
+fn what_waits_for_its_turn_is_bounded() {
+    let (mut rig, session) = cut();
+    let room = u64::from(squall_coordinator::Knobs::default().subscriber_queue);
+    for early in 0..room {
+        assert_eq!(notify(&mut rig, session, 6 + early).ignored(), None);
+    }
+    assert_eq!(notify(&mut rig, session, 6 + room).ignored(), Some(Ignored::OutOfOrder), "no room");
+    assert_eq!(notify(&mut rig, session, 5).event_kinds().len() as u64, room + 1);
+    assert_eq!(taken(&rig), Some(5 + room));
 }
 
 #[test]

@@ -54,10 +54,6 @@ impl<M: Machine<Message = Message, Event = Event>> Process<M> {
         self.synced.clear();
     }
 
-    pub(crate) fn runs(&self) -> bool {
-        self.machine.is_some() && !self.paused
-    }
-
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.machine.as_ref().filter(|_| !self.paused).and_then(Machine::deadline)
     }
