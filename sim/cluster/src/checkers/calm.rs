@@ -1,7 +1,7 @@
 //! Who has been left in peace since when, by ground truth: bounds hold only where no fault touches.
 
 use crate::Cluster;
-use squall::{Action, DiskState, Entry, Fact, Interest, NodeId, Phase, Plan, Scene, Truth};
+use squall::{Action, DiskChange, DiskState, Entry, Fact, Interest, NodeId, Phase, Plan, Scene, Truth};
 use squall_machine::{Ratio, Span, Time};
 
 /// What troubles a node, and when something last did.
@@ -9,9 +9,10 @@ use squall_machine::{Ratio, Span, Time};
 struct Trouble {
     down: bool,
     paused: bool,
-    slow: bool,
     disk: bool,
     clock: bool,
+    /// How long each of its steps takes.
+    step: Span,
     last: Time,
 }
 
@@ -35,7 +36,7 @@ impl Calm {
     /// From stabilisation on this is only meant for nodes of the core: the others are isolated.
     pub(super) fn since(&self, node: NodeId) -> Option<Time> {
         let trouble = self.nodes.get(node.index())?;
-        let troubled = trouble.down || trouble.paused || trouble.slow || trouble.disk || trouble.clock;
+        let troubled = trouble.down || trouble.paused || trouble.step > Span::ZERO || trouble.disk || trouble.clock;
         (!troubled && self.links == 0).then_some(trouble.last.max(self.links_last))
     }
 
@@ -49,10 +50,13 @@ impl Calm {
 
     /// Whether the process at `node` runs at full speed, whatever the links and disks do.
     pub(super) fn runs(&self, node: NodeId) -> bool {
-        self.nodes.get(node.index()).is_some_and(|trouble| !(trouble.down || trouble.paused || trouble.slow))
+        self.nodes
+            .get(node.index())
+            .is_some_and(|trouble| !(trouble.down || trouble.paused || trouble.step > Span::ZERO))
     }
 
-    /// When something last happened to the process, the clock or the disk of `node`.
+    /// When something last happened to the process, the clock or the disk of `node`; later than now while the last step of
+    /// a slow process is in progress.
     pub(super) fn last(&self, node: NodeId) -> Time {
         self.nodes.get(node.index()).map_or(Time::ZERO, |trouble| trouble.last)
     }
@@ -62,7 +66,7 @@ impl Calm {
         let Fact::Truth(truth) = entry.fact else { return };
         if self.nodes.len() < scene.nodes.len() {
             let silent =
-                Trouble { down: true, paused: false, slow: false, disk: false, clock: false, last: Time::ZERO };
+                Trouble { down: true, paused: false, disk: false, clock: false, step: Span::ZERO, last: Time::ZERO };
             self.nodes.resize(scene.nodes.len(), silent);
         }
         let trouble = &mut self.nodes[entry.node.index()];
@@ -71,7 +75,11 @@ impl Calm {
             Truth::Down { .. } => (trouble.down, trouble.paused) = (true, false),
             Truth::Pause => trouble.paused = true,
             Truth::Resume => trouble.paused = false,
-            Truth::Slow { step } => trouble.slow = *step > Span::ZERO,
+            Truth::Slow { step } => {
+                // The step in progress takes as long as it was to take.
+                trouble.last = trouble.last.max(entry.at + trouble.step);
+                trouble.step = *step;
+            }
             Truth::Clock { frozen, .. } => trouble.clock = *frozen,
             Truth::Disk { state } => trouble.disk = *state != DiskState::Working,
             Truth::Link { fault, begins } => return self.follow_link(*fault, *begins, entry.at, scene.plan),
@@ -81,7 +89,7 @@ impl Calm {
             }
             Truth::Phase { .. } | Truth::Request { .. } => return,
         }
-        trouble.last = entry.at;
+        trouble.last = trouble.last.max(entry.at);
     }
 
     fn follow_link(&mut self, fault: u32, begins: bool, at: Time, plan: &Plan) {
@@ -103,4 +111,13 @@ pub(super) fn delay_max(plan: &Plan) -> Option<Span> {
     // A message that is held back waits for up to ten further delays.
     let times = if network.reorder == Ratio::ZERO { 1 } else { 11 };
     (certain && !singled).then(|| network.delay.longest() * times)
+}
+
+/// The longest that any disk of the run takes for a sync while it works.
+pub(super) fn sync_max(plan: &Plan) -> Span {
+    let changed = plan.faults.iter().filter_map(|fault| match &fault.action {
+        Action::Disk { change: DiskChange::Sync { max, .. }, .. } => Some(*max),
+        _ => None,
+    });
+    changed.fold(plan.disk.sync_max, Span::max)
 }

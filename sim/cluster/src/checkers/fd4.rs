@@ -7,7 +7,7 @@
 use super::{Event, Names, event};
 use crate::Cluster;
 use squall::{Checker, Entry, Fact, Findings, Interest, Scene, Truth};
-use squall_coordinator::Incarnation;
+use squall_coordinator::{Cause, Incarnation};
 use squall_machine::Text;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,12 +78,18 @@ impl Checker<Cluster> for Fd4 {
                 self.newest.insert(member.clone(), *incarnation);
             }
             Event::Failed { member, incarnation, .. } | Event::Left { member, incarnation } => {
+                if matches!(told, Event::Failed { cause: Cause::Superseded, .. }) {
+                    findings.reached("member superseded");
+                }
                 self.ended.insert(*incarnation);
                 if self.live.get(member) == Some(incarnation) {
                     self.live.remove(member);
                 }
             }
             Event::Forgotten { incarnation, .. } => {
+                if !self.ended.contains(incarnation) {
+                    findings.reached("grant never claimed");
+                }
                 self.ended.remove(incarnation);
                 self.joined.remove(incarnation);
                 self.granted.remove(incarnation);
@@ -97,7 +103,7 @@ impl Checker<Cluster> for Fd4 {
 mod tests {
     use super::super::testing::{failed, history};
     use super::*;
-    use squall_coordinator::{BootId, Cause, Role};
+    use squall_coordinator::{BootId, Role};
     use squall_machine::Span;
 
     fn began(member: &str, incarnation: u64) -> Event {

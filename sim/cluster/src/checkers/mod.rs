@@ -8,14 +8,39 @@
 mod ages;
 mod calm;
 mod clock;
+mod cr1;
 mod fd1;
 mod fd2;
 mod fd3;
 mod fd4;
+mod fd5;
+mod fd6;
 mod fd7;
+mod lv2;
+mod lv3;
+mod lv6;
+mod mg1;
+mod mg2;
+mod nt1;
+mod nt2;
+mod nt3;
+mod nt4;
+mod nt5;
+mod nt6;
+mod qu1;
+mod qu2;
+mod qu3;
+mod qu4;
+mod qu5;
+mod qu6;
+mod qu7;
+mod rb2;
+mod requests;
+mod stream;
 mod table;
 #[cfg(test)]
 mod testing;
+mod waiters;
 
 use crate::Cluster;
 use squall::{Checker, Entry, Fact, NodeId, Scene};
@@ -24,17 +49,42 @@ use squall_machine::Time;
 use std::collections::BTreeMap;
 
 /// The ids of all properties that are judged.
-pub const PROPERTIES: &[&str] = &["FD1", "FD2", "FD3", "FD4", "FD7"];
+pub const PROPERTIES: &[&str] = &[
+    "CR1", "FD1", "FD2", "FD3", "FD4", "FD5", "FD6", "FD7", "LV2", "LV3", "LV6", "MG1", "MG2", "NT1", "NT2", "NT3",
+    "NT4", "NT5", "NT6", "QU1", "QU2", "QU3", "QU4", "QU5", "QU6", "QU7", "RB2",
+];
 
-/// Fresh checkers for one run.
+/// Fresh checkers for one run. One entry can violate several properties; the first in this order names the cause best.
 #[must_use]
 pub fn all(_: &Cluster) -> Vec<Box<dyn Checker<Cluster>>> {
     vec![
-        Box::new(fd7::Fd7::default()),
-        Box::new(fd1::Fd1::default()),
-        Box::new(fd2::Fd2::default()),
         Box::new(fd3::Fd3::default()),
         Box::new(fd4::Fd4::default()),
+        Box::new(fd7::Fd7::default()),
+        Box::new(fd2::Fd2::default()),
+        Box::new(fd1::Fd1::default()),
+        Box::new(fd5::Fd5::default()),
+        Box::new(fd6::Fd6::default()),
+        Box::new(nt1::Nt1::default()),
+        Box::new(nt3::Nt3::default()),
+        Box::new(nt4::Nt4::default()),
+        Box::new(nt5::Nt5::default()),
+        Box::new(nt2::Nt2::default()),
+        Box::new(nt6::Nt6),
+        Box::new(qu6::Qu6::default()),
+        Box::new(qu7::Qu7::default()),
+        Box::new(qu1::Qu1::default()),
+        Box::new(qu2::Qu2::default()),
+        Box::new(qu3::Qu3::default()),
+        Box::new(qu4::Qu4::default()),
+        Box::new(qu5::Qu5::default()),
+        Box::new(mg1::Mg1::default()),
+        Box::new(mg2::Mg2::default()),
+        Box::new(cr1::Cr1::default()),
+        Box::new(lv2::Lv2::default()),
+        Box::new(lv3::Lv3::default()),
+        Box::new(lv6::Lv6::default()),
+        Box::new(rb2::Rb2),
     ]
 }
 

@@ -6,7 +6,8 @@ use squall::{
     Scene, System, Truth,
 };
 use squall_coordinator::{
-    Ask, BootId, Cause, Cursor, Epoch, Event, Incarnation, Number, Participant, Quorum, QuorumId, Role,
+    Ask, BootId, Capacity, Cause, Change, Cursor, Epoch, Event, Failure, Incarnation, MemberState, MemberStatus,
+    Notice, Number, Participant, Quorum, QuorumId, Role, Session, Sizes, Status,
 };
 use squall_machine::{Span, Text, Time};
 use std::sync::Arc;
@@ -259,4 +260,85 @@ pub(super) fn quorum(id: u64, formation: u64, members: &[(usize, u64, u64)]) -> 
         ask: Arc::new(ask(index)),
     };
     Quorum { id: QuorumId(id), formation: Epoch(formation), members: members.iter().map(participant).collect() }
+}
+
+const SESSION: Session = Session(77);
+
+/// The subscriber opens its session.
+pub(super) fn opened() -> Event {
+    Event::SessionOpened { session: SESSION }
+}
+
+/// The subscriber takes the failure of `r<index>`.
+pub(super) fn notified(cursor: u64, index: usize, incarnation: u64) -> Event {
+    let notice = Notice {
+        cursor: Cursor(cursor),
+        member: format!("r{index}").into(),
+        incarnation: Incarnation(incarnation),
+        change: Change::Failed(Cause::Timeout),
+    };
+    Event::Notified { session: SESSION, notice }
+}
+
+/// The subscriber takes a snapshot: the failures as (index, incarnation, cursor).
+pub(super) fn resynced(cursor: u64, failures: &[(usize, u64, u64)]) -> Event {
+    let failure = |&(index, incarnation, cursor): &(usize, u64, u64)| Failure {
+        member: format!("r{index}").into(),
+        incarnation: Incarnation(incarnation),
+        cause: Cause::Timeout,
+        cursor: Cursor(cursor),
+    };
+    let failures = failures.iter().map(failure).collect();
+    Event::Resynced { session: SESSION, cursor: Cursor(cursor), lagged: None, failures }
+}
+
+/// What an idle coordinator shows.
+pub(super) fn status() -> Status {
+    Status {
+        members: Vec::new(),
+        failures: Vec::new(),
+        ended: Vec::new(),
+        open: Vec::new(),
+        epoch: Epoch(1),
+        quorum: None,
+        holders: Vec::new(),
+        cursor: Cursor(0),
+        sessions: Vec::new(),
+        waiting: "".into(),
+        sizes: Sizes {
+            grants: 0,
+            live: 0,
+            ended: 0,
+            failures: 0,
+            notices: 0,
+            sessions: 0,
+            open: 0,
+            settled: 0,
+            holders: 0,
+        },
+    }
+}
+
+/// A live replica of this age, as the coordinator shows it.
+pub(super) fn live(index: usize, incarnation: u64, age: Span) -> MemberStatus {
+    MemberStatus {
+        id: format!("r{index}").into(),
+        incarnation: Incarnation(incarnation),
+        role: Role::Replica,
+        address: "".into(),
+        capacity: Capacity::default(),
+        state: MemberState::Alive,
+        age,
+    }
+}
+
+/// A replica receives a quorum by its first request.
+pub(super) fn received(incarnation: u64, quorum: Quorum) -> Event {
+    Event::Received { incarnation: Incarnation(incarnation), number: Number(1), quorum }
+}
+
+/// A replica works in a formation.
+pub(super) fn active(incarnation: u64, formation: u64) -> Event {
+    let (incarnation, formation) = (Incarnation(incarnation), Epoch(formation));
+    Event::Active { incarnation, formation, quorum_id: QuorumId(1) }
 }

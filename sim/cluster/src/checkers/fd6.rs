@@ -1,0 +1,102 @@
+//! FD6: all readers give the same answer for the same age.
+//!
+//! Source: spec 1.1 (one predicate). The status view has to say of each member what its age says: alive below the timeout,
+//! suspected from there to the end of the grace, overdue after it. The other readers are judged where they decide: a
+//! failure by FD1 and FD2, a quorum by QU1 and QU2, and a refusal because nobody of the previous quorum is alive here.
+
+use super::ages::Ages;
+use super::{Event, event};
+use crate::{Cluster, ClusterView};
+use squall::{Checker, Entry, EntryId, Findings, Interest, NodeId, Scene};
+use squall_coordinator::{Incarnation, MemberState, Refusal};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Fd6 {
+    ages: Ages,
+    previous: Vec<Incarnation>,
+}
+
+impl Checker<Cluster> for Fd6 {
+    fn property(&self) -> &'static str {
+        "FD6"
+    }
+
+    fn interest(&self, interest: &mut Interest<Cluster>) {
+        Ages::interest(interest);
+        interest.events(&["formed", "refused"]);
+        interest.views();
+    }
+
+    fn on_entry(&mut self, entry: &Entry<'_, Cluster>, scene: &Scene<'_, Cluster>, findings: &mut Findings) {
+        match event(entry) {
+            Some((_, Event::Formed { quorum, .. })) => {
+                self.previous = quorum.members.iter().map(|member| member.incarnation).collect();
+            }
+            Some((decided, Event::Refused { incarnation, refusal: Refusal::NothingToShrink, .. })) => {
+                let knobs = scene.system.knobs();
+                let sure = |who: &&Incarnation| self.ages.rows.row(**who).is_some_and(|row| row.sure);
+                let mut alive = self.previous.iter().filter(sure);
+                if let Some(who) = alive.find(|who| self.ages.alive(knobs, **who, decided) == Some(true)) {
+                    let message = format!(
+                        "incarnation {incarnation} is refused for want of live members of the last quorum, but {who} is alive"
+                    );
+                    findings.violated("FD6", entry.at, [entry.id], message);
+                }
+            }
+            _ => {}
+        }
+        self.ages.follow(entry, scene);
+    }
+
+    fn on_view(&mut self, _: NodeId, view: &ClusterView, scene: &Scene<'_, Cluster>, findings: &mut Findings) {
+        let ClusterView::Coordinator(status) = view else { return };
+        let knobs = scene.system.knobs();
+        for member in &status.members {
+            let timeout = Ages::timeout(knobs, member.role);
+            let expected = if member.age < timeout {
+                MemberState::Alive
+            } else if member.age < timeout + knobs.grace {
+                MemberState::Suspected
+            } else {
+                MemberState::Overdue
+            };
+            if member.state != expected {
+                let none: [EntryId; 0] = [];
+                let message = format!("{} of age {} is shown as {:?}", member.id, member.age, member.state);
+                findings.violated("FD6", scene.now, none, message);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{C, history, live, quorum, status};
+    use super::*;
+    use squall_coordinator::Number;
+    use squall_machine::Span;
+
+    #[test]
+    fn the_view_says_what_the_age_says() {
+        let shown = |age, state| {
+            let mut status = status();
+            status.members.push(squall_coordinator::MemberStatus { state, ..live(0, 1, age) });
+            history(Fd6::default()).view(C, &ClusterView::Coordinator(status))
+        };
+        let timeout = Span::from_secs(5);
+        shown(timeout.minus(Span::from_nanos(1)), MemberState::Alive).holds();
+        shown(timeout, MemberState::Overdue).holds();
+        shown(timeout, MemberState::Alive).violated("of age 5s is shown as Alive");
+        shown(Span::from_secs(1), MemberState::Suspected).violated("shown as Suspected");
+    }
+
+    #[test]
+    fn nobody_is_refused_while_a_previous_member_lives() {
+        let (incarnation, number) = (Incarnation(2), Number(1));
+        let refused = Event::Refused { incarnation, number, refusal: Refusal::NothingToShrink };
+        let start = || history(Fd6::default()).begin(0, 1).form(quorum(1, 1, &[(0, 1, 1)]), 1, false);
+        start().at(4_999).coordinator(refused.clone()).violated("but 1 is alive");
+        start().at(5_000).coordinator(refused).holds();
+    }
+}

@@ -1,0 +1,82 @@
+//! RB2: all maps and queues bounded.
+//!
+//! Source: spec 1.2 ("all maps are bounded"), design (everything that grows has a named limit). From what nodes show of
+//! themselves about once a second: every size is within its knob, or within the size of what it belongs to.
+
+use crate::{Cluster, ClusterView};
+use squall::{Checker, EntryId, Findings, Interest, NodeId, Scene};
+
+/// The most heartbeats whose sending a member may remember, whatever the knobs.
+const HEARTBEATS_MAX: usize = 1_024;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Rb2;
+
+fn over(name: &str, size: usize, limit: usize) -> Option<String> {
+    (size > limit).then(|| format!("{name}: {size}, at most {limit}"))
+}
+
+fn problem(node: NodeId, view: &ClusterView, scene: &Scene<'_, Cluster>) -> Option<String> {
+    let knobs = scene.system.knobs();
+    match view {
+        ClusterView::Coordinator(status) => {
+            let sizes = status.sizes;
+            let members = status.quorum.as_ref().map_or(0, |quorum| quorum.members.len());
+            let checks = [
+                ("incarnations", sizes.grants + sizes.live + sizes.ended, knobs.members_max as usize),
+                ("failures", sizes.failures, sizes.ended),
+                ("notices", sizes.notices, knobs.notices_kept as usize),
+                ("sessions", sizes.sessions, knobs.sessions_max as usize),
+                ("open requests", sizes.open, sizes.live),
+                ("settled requests", sizes.settled, sizes.live),
+                ("holders", sizes.holders, members),
+            ];
+            checks.into_iter().find_map(|(name, size, limit)| over(name, size, limit))
+        }
+        ClusterView::Member(status) => {
+            let ranks = scene.system.world_size(node).max(1) as usize;
+            over("heartbeats", status.heartbeats_kept, HEARTBEATS_MAX)
+                .or_else(|| over("waiting ranks", status.waiting_ranks as usize, ranks))
+        }
+        ClusterView::Observer(_) => None,
+    }
+}
+
+impl Checker<Cluster> for Rb2 {
+    fn property(&self) -> &'static str {
+        "RB2"
+    }
+
+    fn interest(&self, interest: &mut Interest<Cluster>) {
+        interest.views();
+    }
+
+    fn on_view(&mut self, node: NodeId, view: &ClusterView, scene: &Scene<'_, Cluster>, findings: &mut Findings) {
+        if let Some(problem) = problem(node, view, scene) {
+            let none: [EntryId; 0] = [];
+            let message = format!("{} keeps too much: {problem}", scene.system.name(node));
+            findings.violated("RB2", scene.now, none, message);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{C, history, status};
+    use super::*;
+
+    #[test]
+    fn sizes_stay_within_their_limits() {
+        let sized = |change: fn(&mut squall_coordinator::Sizes)| {
+            let mut status = status();
+            status.sizes.live = 3;
+            change(&mut status.sizes);
+            history(Rb2).view(C, &ClusterView::Coordinator(status))
+        };
+        sized(|sizes| sizes.open = 3).holds();
+        sized(|sizes| sizes.open = 4).violated("open requests: 4, at most 3");
+        sized(|sizes| sizes.ended = 20_000).violated("incarnations: 20003, at most 20000");
+        sized(|sizes| sizes.failures = 1).violated("failures: 1, at most 0");
+    }
+}
