@@ -178,6 +178,10 @@ impl Rig {
 
     /// The answer to request `number` of the current incarnation: a quorum of it alone.
     pub(crate) fn form(&mut self, number: u64, formation: u64, heartbeat: u64) -> Given {
+        self.hear(self.formed(number, formation, heartbeat))
+    }
+
+    pub(crate) fn formed(&self, number: u64, formation: u64, heartbeat: u64) -> Message {
         let incarnation = self.member.status(self.now).incarnation.expect("it has one");
         let number = Number(number);
         let ask = Arc::new(Ask {
@@ -191,7 +195,7 @@ impl Rig {
         });
         let members = [Participant { id: "r1".into(), incarnation, number, ask }].into();
         let quorum = Quorum { id: QuorumId(9), formation: Epoch(formation), members };
-        self.hear(Message::Formed { incarnation, number, heartbeat, quorum })
+        Message::Formed { incarnation, number, heartbeat, quorum }
     }
 
     pub(crate) fn reset(&mut self, incarnation: u64, epoch: u64) -> Given {

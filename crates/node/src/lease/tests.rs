@@ -2,7 +2,7 @@
 
 use crate::rig::Rig;
 use alloc::vec::Vec;
-use squall_coordinator::{Epoch, Event, Ignored, Inactivity, Incarnation, Message, Number, Refusal};
+use squall_coordinator::{Epoch, Event, Ignored, Inactivity, Incarnation, Message, Number, Participant, Refusal};
 use squall_machine::{Machine, Span, Time};
 
 const LAPSE: Span = Span::from_secs(4);
@@ -216,4 +216,30 @@ fn the_memory_of_heartbeats_is_bounded_by_the_lapse() {
     let mut rig = Rig::active();
     rig.pass(Span::from_secs(60));
     assert!(rig.member.status(rig.now).heartbeats_kept <= 41);
+}
+
+#[test]
+fn each_acknowledgement_renews_from_its_own_heartbeat_not_from_the_newest_sent() {
+    let mut rig = Rig::active();
+    rig.pass(Span::from_secs(2));
+    let until = |rig: &Rig| rig.member.status(rig.now).lease_until.expect("it is Active");
+    rig.ack(10, 4, 3);
+    let tenth = until(&rig);
+    rig.ack(20, 4, 3);
+    assert_eq!(until(&rig).since(tenth), Span::from_secs(1), "ten intervals later");
+    assert_eq!(rig.ack(99, 4, 3).ignored(), Some(Ignored::StaleAnswer), "one that was never sent");
+}
+
+#[test]
+fn a_quorum_without_the_asker_is_no_answer() {
+    let mut rig = Rig::replica();
+    rig.ask();
+    let mut message = None;
+    if let Message::Formed { incarnation, number, heartbeat, mut quorum } = rig.formed(1, 3, 1) {
+        let stranger = |member: &Participant| Participant { incarnation: Incarnation(6), ..member.clone() };
+        quorum.members = quorum.members.iter().map(stranger).collect();
+        message = Some(Message::Formed { incarnation, number, heartbeat, quorum });
+    }
+    assert_eq!(rig.hear(message.expect("an answer")).ignored(), Some(Ignored::StaleAnswer));
+    assert_eq!(rig.open(), Some(1));
 }
