@@ -134,7 +134,7 @@ impl<'a, S: System> World<'a, S> {
         let mut checkers: Vec<Box<dyn Checker<S>>> = if options.checkers { system.checkers() } else { Vec::new() };
         checkers.extend(options.extra);
         let mut clocks = Random::new(seed, "clocks");
-        let places = (0..plan.nodes.len() as u64)
+        let places: Vec<Place<S>> = (0..plan.nodes.len() as u64)
             .map(|index| {
                 let drift_max = u64::from(plan.clocks.drift_ppm);
                 let drift = clocks.range(0, 2 * drift_max) as i32 - drift_max as i32;
@@ -153,6 +153,8 @@ impl<'a, S: System> World<'a, S> {
                 }
             })
             .collect();
+        let state = |place: &Place<S>| NodeState { drift_ppm: place.natural_drift_ppm, ..NodeState::default() };
+        let states = places.iter().map(state).collect();
         Self {
             system,
             plan,
@@ -162,7 +164,7 @@ impl<'a, S: System> World<'a, S> {
             core: NodeSet::default(),
             queue: Queue::new(),
             places,
-            states: vec![NodeState::default(); plan.nodes.len()],
+            states,
             network: Network::new(plan.network, plan.limits.inbox_max),
             faults: Faults::new(plan, seed),
             recorder: Recorder::new(checkers, options.watch),
