@@ -12,6 +12,9 @@ use squall::{Checker, Entry, Fact, Findings, Interest, Scene, Truth};
 use squall_coordinator::{Cause, Incarnation, Role};
 use squall_machine::{Span, Time};
 
+/// A drifting clock is read in whole nanoseconds, once at either end of a span and once where the two are related.
+const ROUNDING: i128 = 3;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Fd7 {
@@ -58,7 +61,7 @@ impl Fd7 {
         }
         // A declaration from before the gap has a local time before it.
         let after = self.ran.and_then(|ran| self.clock.since(decided, ran)).filter(|after| *after >= 0);
-        if let Some(after) = after.filter(|after| *after < i128::from(timeout.as_nanos())) {
+        if let Some(after) = after.filter(|after| *after + ROUNDING < i128::from(timeout.as_nanos())) {
             let after = Span::from_nanos(after as u64);
             let message = format!("incarnation {who} is declared failed {after} after the coordinator ran again");
             findings.violated("FD7", entry.at, [entry.id], message);

@@ -7,7 +7,7 @@
 use super::{Event, event};
 use crate::Cluster;
 use squall::{Checker, Entry, Fact, Findings, Interest, NodeId, Scene, Truth};
-use squall_coordinator::{Incarnation, Quorum, RankAnswer, RankQuorum};
+use squall_coordinator::{Incarnation, Quorum, RankAnswer, RankError, RankQuorum};
 use std::collections::BTreeMap;
 
 /// What is known about the ranks of one replica.
@@ -112,6 +112,8 @@ impl Checker<Cluster> for Mg1 {
             Event::RankAsked { rank, step } => {
                 group.asked.insert(*rank, *step);
             }
+            // The older call of a rank that called again; the newer one waits.
+            Event::RankAnswered { answer: RankAnswer::Error(RankError::Replaced), .. } => {}
             Event::RankAnswered { rank, answer: RankAnswer::Error(_) } => {
                 group.asked.remove(rank);
             }
