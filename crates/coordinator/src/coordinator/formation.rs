@@ -246,10 +246,8 @@ impl Coordinator {
         let (selected, left_out) = rules::select(candidates.collect(), self.previous());
         let (min, join_timeout) = (self.knobs.min_replicas, self.knobs.join_timeout);
         let (asking, healthy_count) = (selected.len(), healthy.len());
-        let missing = || {
-            let absent = |who: Incarnation| selected.iter().all(|candidate| candidate.incarnation != who);
-            healthy.iter().filter(|&&(_, who)| absent(who)).map(|&(id, _)| id.clone()).collect()
-        };
+        let missing =
+            || healthy.iter().filter(|&&(id, who)| !rules::selects(&selected, id, who)).map(|&(id, _)| id).collect();
         let pace =
             rules::judge(&selected, healthy_count, self.previous(), min, join_timeout).map_err(|lack| match lack {
                 Lack::Replicas => Waiting::Replicas { asking, min, left_out },
@@ -274,11 +272,11 @@ impl Coordinator {
 
     /// Those who may still be Active in the newest formation and would be left out of the next one.
     fn holding_up(&self, selected: &[Candidate<'_>], now: Time) -> Vec<(Text, Incarnation)> {
-        let stay = |who: Incarnation| selected.iter().any(|candidate| candidate.incarnation == who);
         self.previous()
             .iter()
-            .map(|participant| (participant.id.clone(), participant.incarnation))
-            .filter(|&(_, who)| !self.released(who, now) && !stay(who))
+            .map(|participant| (&participant.id, participant.incarnation))
+            .filter(|&(id, who)| !rules::selects(selected, id, who) && !self.released(who, now))
+            .map(|(id, who)| (id.clone(), who))
             .collect()
     }
 

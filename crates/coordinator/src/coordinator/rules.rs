@@ -40,6 +40,13 @@ pub(super) fn inside(previous: &[Participant], id: &str, incarnation: Incarnatio
         .is_ok_and(|at| previous[at].incarnation == incarnation)
 }
 
+/// Whether the candidates hold this incarnation. They are sorted by id.
+pub(super) fn selects(selected: &[Candidate<'_>], id: &str, incarnation: Incarnation) -> bool {
+    selected
+        .binary_search_by(|candidate| (**candidate.id).cmp(id))
+        .is_ok_and(|at| selected[at].incarnation == incarnation)
+}
+
 /// The list that would be returned: all candidates, or, if one of them asks `shrink_only` and there was a quorum before,
 /// those inside it. Also how many were left out.
 pub(super) fn select<'a>(mut candidates: Vec<Candidate<'a>>, previous: &[Participant]) -> (Vec<Candidate<'a>>, usize) {
@@ -122,9 +129,9 @@ pub(super) enum Waiting {
     /// For more healthy replicas to ask.
     Replicas { asking: usize, min: u32, left_out: usize },
     /// For more than half of the healthy replicas.
-    Majority { asking: usize, healthy: usize, missing: Vec<Text> },
+    Majority { asking: usize, healthy: usize, missing: Names },
     /// For healthy replicas that still have time to ask.
-    Stragglers { asking: usize, healthy: usize, missing: Vec<Text>, join_timeout: Span },
+    Stragglers { asking: usize, healthy: usize, missing: Names, join_timeout: Span },
     /// For incarnations that may still be Active in the newest formation, sorted by member. They are asked to stop once the
     /// first candidate has waited long enough.
     Holders { formation: Epoch, holders: Vec<(Text, Incarnation)>, evicting: bool },
@@ -143,30 +150,52 @@ impl fmt::Display for Waiting {
             }
             Self::Majority { asking, healthy, missing } => {
                 write!(f, "{asking} of {healthy} healthy replicas ask, more than half are needed; missing: ")?;
-                names(f, missing.iter())
+                missing.fmt(f)
             }
             Self::Stragglers { asking, healthy, missing, join_timeout } => {
                 write!(
                     f,
                     "{asking} of {healthy} healthy replicas ask, for at most {join_timeout} the rest is awaited: "
                 )?;
-                names(f, missing.iter())
+                missing.fmt(f)
             }
             Self::Holders { formation, holders, evicting } => {
                 let asked = if *evicting { ", and were asked to stop" } else { "" };
                 write!(f, "some may still be active in formation {formation}{asked}: ")?;
-                names(f, holders.iter().map(|(id, _)| id))
+                holders.iter().map(|(id, _)| id).collect::<Names>().fmt(f)
             }
         }
     }
 }
 
-fn names<'a>(f: &mut fmt::Formatter<'_>, all: impl ExactSizeIterator<Item = &'a Text>) -> fmt::Result {
-    let rest = all.len().saturating_sub(NAMES_SHOWN);
-    for (index, name) in all.take(NAMES_SHOWN).enumerate() {
-        write!(f, "{}{name}", if index == 0 { "" } else { ", " })?;
+/// The first few names of a list, and how many more there are: a reason is for people.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub(super) struct Names {
+    shown: Vec<Text>,
+    more: usize,
+}
+
+impl<'a> FromIterator<&'a Text> for Names {
+    fn from_iter<I: IntoIterator<Item = &'a Text>>(all: I) -> Self {
+        let mut names = Self::default();
+        for name in all {
+            if names.shown.len() < NAMES_SHOWN {
+                names.shown.push(name.clone());
+            } else {
+                names.more += 1;
+            }
+        }
+        names
     }
-    if rest > 0 { write!(f, " and {rest} more") } else { Ok(()) }
+}
+
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, name) in self.shown.iter().enumerate() {
+            write!(f, "{}{name}", if index == 0 { "" } else { ", " })?;
+        }
+        if self.more > 0 { write!(f, " and {} more", self.more) } else { Ok(()) }
+    }
 }
 
 #[cfg(test)]
@@ -195,7 +224,7 @@ mod tests {
     #[test]
     fn long_lists_of_names_are_cut() {
         let missing: Vec<Text> = (0..10).map(|index| Text::from(format!("r{index}"))).collect();
-        let waiting = Waiting::Majority { asking: 1, healthy: 11, missing };
+        let waiting = Waiting::Majority { asking: 1, healthy: 11, missing: missing.iter().collect() };
         let expected = "1 of 11 healthy replicas ask, more than half are needed; missing: r0, r1, r2, r3, r4, r5, r6, r7 and 2 more";
         assert_eq!(waiting.to_string(), expected);
         assert_eq!(Waiting::Nobody.to_string(), "");

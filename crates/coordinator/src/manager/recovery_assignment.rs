@@ -22,7 +22,7 @@ pub fn recovery_assignment(quorum: &Quorum, id: &str, group_rank: u32, init_sync
 
     let force = init_sync && max_step == 0;
     let behind = ranks(members, |rank, member| member.ask.step != max_step || (force && rank != primary));
-    let up_to_date = ranks(members, |rank, _| !behind.contains(&rank));
+    let up_to_date = ranks(members, |rank, _| behind.binary_search(&rank).is_err());
     assert!(up_to_date.contains(&primary), "the primary is never behind");
 
     let source = |index: usize| up_to_date[(index + group_rank as usize) % up_to_date.len()];
