@@ -32,6 +32,14 @@ impl Seeds {
     }
 }
 
+impl Seeds {
+    /// The seeds as a range, also if it is only one.
+    #[must_use]
+    pub fn range(&self) -> String {
+        format!("{}..{}", self.first, self.first.saturating_add(self.count))
+    }
+}
+
 impl FromStr for Seeds {
     type Err = String;
 
@@ -48,11 +56,7 @@ impl FromStr for Seeds {
 
 impl fmt::Display for Seeds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.count == 1 {
-            self.first.fmt(f)
-        } else {
-            write!(f, "{}..{}", self.first, self.first.saturating_add(self.count))
-        }
+        if self.count == 1 { self.first.fmt(f) } else { f.write_str(&self.range()) }
     }
 }
 

@@ -6,7 +6,8 @@ use crate::cli::select::scenarios;
 use crate::cli::ui::Ui;
 use crate::cli::{BAD_INPUT, NOTHING};
 use crate::report::{
-    Causes, TraceOptions, entry_lines, failure_lines, grouped, run_line, summary_line, task_line, trace, wall, word,
+    Causes, TraceOptions, counted, entry_lines, failure_lines, grouped, run_line, summary_line, task_line, trace, wall,
+    word,
 };
 use crate::scenario::Status;
 use crate::sweep::{Observer, Ran, Seeds, Stopwatch, SweepOptions, Tally, Task, sweep};
@@ -14,7 +15,7 @@ use crate::{Scenario, System};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How many failing runs of a scenario are told in full.
 const TOLD_IN_FULL: u64 = 3;
@@ -73,7 +74,8 @@ pub(crate) fn run<S: System>(arguments: &RunArguments, ui: &mut Ui, stop: &Atomi
         SweepOptions { jobs: arguments.jobs.map_or_else(cores, usize::from), fail_max: arguments.max_fail, stop };
     let mut reporter = Reporter::new(&tasks, arguments.json, artifacts.ok(), ui, stop);
     sweep(&tasks, options, &mut reporter);
-    reporter.finish().exit_code()
+    let worst = reporter.finish();
+    if stop.load(Ordering::Relaxed) { Status::Interrupted.exit_code() } else { worst.exit_code() }
 }
 
 /// The seeds of a scenario: as asked for, else that of its bug, else as many as it wants.
@@ -175,14 +177,18 @@ impl<'a, S: System> Reporter<'a, S> {
         }
         let totals = self.totals.clone();
         let mut text = format!(
-            "{} {} runs of {} scenarios in {}: {} scenarios passed, {} runs failed",
+            "{} {} of {} in {}: {} passed, {} failed",
             word(self.worst),
-            grouped(totals.runs),
-            totals.scenarios,
+            counted(totals.runs, "run"),
+            counted(totals.scenarios, "scenario"),
             wall(totals.wall_ns),
-            totals.scenarios_passed,
-            grouped(totals.failed),
+            counted(totals.scenarios_passed, "scenario"),
+            counted(totals.failed, "run"),
         );
+        let left = self.tasks.len() as u64 - totals.scenarios;
+        if left > 0 {
+            text.push_str(&format!(", {} not run", counted(left, "scenario")));
+        }
         if totals.inconclusive > 0 {
             text.push_str(&format!(", {} inconclusive", grouped(totals.inconclusive)));
         }
@@ -226,6 +232,9 @@ impl<S: System> Observer for Reporter<'_, S> {
 
     fn on_task(&mut self, task: usize, tally: &Tally) {
         let task = &self.tasks[task];
+        if tally.runs == 0 {
+            return;
+        }
         let (status, _) = tally.conclude(task);
         self.told = 0;
         self.worst = self.worst.max(status);
@@ -252,7 +261,7 @@ impl<S: System> Observer for Reporter<'_, S> {
         }));
         self.keep_summary("running");
         if !self.json {
-            let line = task_line(task, tally, self.width);
+            let line = task_line(task, tally, self.width, &self.ui.program);
             self.line(&line);
         }
     }

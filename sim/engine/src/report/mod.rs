@@ -5,6 +5,6 @@ mod table;
 mod trace;
 
 pub use json::{run_line, summary_line};
-pub use table::{failure_lines, grouped, task_line};
+pub use table::{counted, failure_lines, grouped, task_line};
 pub(crate) use table::{wall, word};
 pub use trace::{Causes, TraceOptions, entry_lines, trace};

@@ -22,6 +22,12 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// A number of things.
+#[must_use]
+pub fn counted(number: u64, thing: &str) -> String {
+    format!("{} {thing}{}", grouped(number), if number == 1 { "" } else { "s" })
+}
+
 /// Real time to three digits or so.
 pub(crate) fn wall(nanos: u64) -> String {
     let millis = nanos / 1_000_000;
@@ -49,9 +55,9 @@ pub(crate) fn word(status: Status) -> String {
 
 /// The line of one scenario.
 #[must_use]
-pub fn task_line<S: System>(task: &Task<'_, S>, tally: &Tally, width: usize) -> String {
+pub fn task_line<S: System>(task: &Task<'_, S>, tally: &Tally, width: usize, program: &str) -> String {
     let (status, remark) = tally.conclude(task);
-    let seeds = if tally.runs == 1 { "1 seed".to_owned() } else { format!("{} seeds", grouped(tally.runs)) };
+    let seeds = counted(tally.runs, "seed");
     let mut line = format!(
         "{} {:width$}  {seeds:>12} {:>9} {:>15} msgs  {}",
         word(status),
@@ -67,6 +73,11 @@ pub fn task_line<S: System>(task: &Task<'_, S>, tally: &Tally, width: usize) -> 
     }
     if let Some(remark) = remark {
         line.push_str(&format!("\n{:12} {remark}", ""));
+    }
+    // What no single run shows can't be reproduced by one.
+    if status.is_failure() && tally.failed == 0 {
+        let path = quoted(&task.scenario.path.to_string_lossy());
+        line.push_str(&format!("\n   Reproduce: {program} run {path} --seeds {}", task.seeds.range()));
     }
     line
 }
@@ -90,7 +101,9 @@ pub fn failure_lines<S: System>(
     }
     let path = quoted(&task.scenario.path.to_string_lossy());
     text.push_str(&format!("   Reproduce: {program} run {path} --seed {seed}\n"));
-    text.push_str(&format!("       Trace: {program} trace {path} --seed {seed} --causes"));
+    let causes =
+        if ran.outcome.violations.iter().any(|violation| !violation.evidence.is_empty()) { " --causes" } else { "" };
+    text.push_str(&format!("       Trace: {program} trace {path} --seed {seed}{causes}"));
     text
 }
 

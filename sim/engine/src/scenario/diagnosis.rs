@@ -186,7 +186,7 @@ fn reworded(message: &str) -> (String, Option<String>) {
         }
     }
     if let (true, Some(missing)) = (message.starts_with("missing field"), quoted.first()) {
-        return (format!("the key `{missing}` is missing"), None);
+        return (format!("the key `{missing}` is missing"), Some(format!("add `{missing} = ..`")));
     }
     (message.to_owned(), None)
 }

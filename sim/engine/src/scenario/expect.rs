@@ -1,7 +1,7 @@
 //! What a scenario file expects to see in the history, as a checker.
 
 use crate::scenario::diagnosis::Keys;
-use crate::scenario::field::{Fields, untagged};
+use crate::scenario::field::{Fields, field_text, untagged};
 use crate::scenario::file::{ExpectEventTable, PhaseWord};
 use crate::scenario::lower::kind_index;
 use crate::scenario::nodes::Names;
@@ -9,12 +9,15 @@ use crate::{
     Checker, Entry, EntryId, EventOf, Fact, Findings, Interest, InvalidKey, NodeSet, Phase, Scene, System, Truth,
 };
 use squall_machine::{Kind, Span, Time};
+use std::collections::BTreeSet;
 
 /// The id of what a scenario file expects, as a property.
 pub const EXPECT: &str = "EXPECT";
 /// The id under which a run is reported that no longer reaches the marks of a bug's file.
 pub const STALE: &str = "STALE";
 
+/// How much of an event is shown as an example.
+const EXAMPLE_CHARS_MAX: usize = 400;
 /// How many entries a violation names as evidence.
 const EVIDENCE_MAX: usize = 8;
 
@@ -140,6 +143,8 @@ struct State {
     unlike: u64,
     /// The fields of one of them, for a hint.
     example: Option<String>,
+    /// Which of the wanted fields any event of the kind had, whatever its value.
+    known: BTreeSet<String>,
     started: bool,
     ended: bool,
     judged: bool,
@@ -181,6 +186,11 @@ impl Watcher {
             return true;
         }
         let Ok(json) = serde_json::to_value(event) else { return false };
+        for path in self.expected.fields.0.keys() {
+            if !self.state.known.contains(path) && field_text(&json, path).is_some() {
+                self.state.known.insert(path.clone());
+            }
+        }
         let fits = self.expected.fields.shown_by(&json);
         if !fits {
             self.state.unlike += 1;
@@ -200,7 +210,12 @@ impl Watcher {
         }
         let mut message = format!("{}, saw {}", expected.wanted(), state.count);
         if let Some(example) = &state.example {
-            message.push_str(&format!("; {} others had other fields, the first: {example}", state.unlike));
+            let unknown = expected.fields.0.keys().find(|path| !state.known.contains(*path));
+            message.push_str(&match unknown {
+                Some(path) => format!("; none of {} others has a field `{path}`, the first: ", state.unlike),
+                None => format!("; {} others had other values, the first: ", state.unlike),
+            });
+            message.extend(example.chars().take(EXAMPLE_CHARS_MAX));
         }
         findings.violated(expected.property, now, state.seen.iter().copied(), message);
     }

@@ -407,7 +407,10 @@ fn next_action<S: System>(lowering: &mut Lowering<'_, S>, next: &NextTable, name
 /// The only change of several that a table names; `false` for a switch is no change.
 fn only_change<'k>(present: &[(&'k str, bool)], keys: &Keys) -> Result<&'k str, InvalidKey> {
     let choice: Vec<String> = present.iter().map(|(name, _)| format!("`{name}`")).collect();
-    only(present, &choice.join(", "), "change", keys)
+    only(present, &choice.join(", "), "change", keys).map_err(|mut invalid| {
+        invalid.hint = Some(format!("name one of {}", choice.join(", ")));
+        invalid
+    })
 }
 
 fn clock_action<S: System>(lowering: &mut Lowering<'_, S>, clock: &ClockTable, keys: &Keys) -> Option<Action> {

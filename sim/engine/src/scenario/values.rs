@@ -231,6 +231,9 @@ macro_rules! text_value {
                     fn visit_str<E: Error>(self, text: &str) -> Result<$type, E> {
                         text.parse().map_err(E::custom)
                     }
+                    fn visit_f64<E: Error>(self, number: f64) -> Result<$type, E> {
+                        Err(E::custom(format!(concat!($what, " is text, such as \"", $example, "\", not the number {}"), number)))
+                    }
                     fn visit_i64<E: Error>(self, number: i64) -> Result<$type, E> {
                         let number_value: fn(i128) -> Result<$type, String> = $number;
                         number_value(i128::from(number)).map_err(E::custom)
