@@ -12,8 +12,8 @@ use squall::{Checker, Entry, Fact, Findings, Interest, Scene, Truth};
 use squall_coordinator::{Cause, Incarnation, Role};
 use squall_machine::{Span, Time};
 
-/// A drifting clock is read in whole nanoseconds, once at either end of a span and once where the two are related.
-const ROUNDING: i128 = 3;
+/// A drifting clock is read in whole nanoseconds, at either end of a span and at every change of the clock between.
+const ROUNDING: i128 = 1_000;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -60,7 +60,7 @@ impl Fd7 {
             return findings.violated("FD7", entry.at, [entry.id], message);
         }
         // A declaration from before the gap has a local time before it.
-        let after = self.ran.and_then(|ran| self.clock.since(decided, ran)).filter(|after| *after >= 0);
+        let after = self.ran.and_then(|ran| self.clock.since_at_most(decided, ran)).filter(|after| *after >= 0);
         if let Some(after) = after.filter(|after| *after + ROUNDING < i128::from(timeout.as_nanos())) {
             let after = Span::from_nanos(after as u64);
             let message = format!("incarnation {who} is declared failed {after} after the coordinator ran again");
@@ -75,7 +75,7 @@ impl Checker<Cluster> for Fd7 {
     }
 
     fn interest(&self, interest: &mut Interest<Cluster>) {
-        interest.truth(&["up", "pause", "resume", "clock"]);
+        interest.truth(&["up", "pause", "resume"]);
         interest.events(&["stalled", "ticked", "failed", "began"]);
     }
 
@@ -84,7 +84,7 @@ impl Checker<Cluster> for Fd7 {
         if entry.node != coordinator {
             return;
         }
-        self.clock.follow_node(coordinator, entry, scene);
+        self.clock.follow(entry, scene);
         match event(entry) {
             Some((decided, Event::Stalled { restarted, .. })) => {
                 self.told = Some(decided);
