@@ -52,7 +52,11 @@ impl Cr1 {
         self.calm.follow(entry, scene);
         let coordinator = entry.node == scene.system.coordinator();
         match truth {
-            Truth::Up { life, records, .. } if coordinator => {
+            Truth::Up { life, records, disk_lost, .. } if coordinator => {
+                if *disk_lost {
+                    // What the disk lost can't be known; that numbers are used again is FD3's.
+                    self.live.clear();
+                }
                 // Without records there may be a snapshot, or nothing at all.
                 self.unsaid = *life > 1 && *records > 0;
             }

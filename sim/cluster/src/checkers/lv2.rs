@@ -1,8 +1,8 @@
 //! LV2: a core member is in a quorum within 2 D + takeover + join_timeout + return spread + 2 ticks + 4 L.
 //!
 //! Source: properties, liveness. Judged at the end of the liveness phase, which lasts as long as the bound (with the slack
-//! that the workload needs, see `convergence`): each replica of the core that trains has been Active since the core was
-//! healed. The phase ends early once all have been.
+//! that the workload needs, see `convergence`): each replica of the core that trains has received a quorum since the phase
+//! began. It ends early once all have.
 
 use super::waiters::Waiters;
 use crate::Cluster;
@@ -17,9 +17,10 @@ pub(super) struct Lv2 {
 impl Lv2 {
     /// The replicas that are in no quorum.
     fn outside(&self, scene: &Scene<'_, Cluster>) -> Vec<NodeId> {
-        let Some(healed) = self.waiters.healed.filter(|_| Waiters::judges(scene)) else { return Vec::new() };
+        let Some(judged) = self.waiters.judged.filter(|_| Waiters::judges(scene)) else { return Vec::new() };
         let training = self.waiters.core(scene).filter(|&(node, replica)| Waiters::trains(node, replica, scene));
-        let outside = training.filter(|(_, replica)| !replica.active && replica.received.is_none_or(|at| at < healed));
+        // Who still works in a quorum from before has to get the next one, too: the bound allows for its longest step.
+        let outside = training.filter(|(_, replica)| replica.received.is_none_or(|at| at < judged));
         outside.map(|(node, _)| node).collect()
     }
 }
@@ -44,7 +45,7 @@ impl Checker<Cluster> for Lv2 {
         for node in self.outside(scene) {
             let none: [EntryId; 0] = [];
             let name = scene.system.name(node);
-            let message = format!("{name} is of the core and trains, but is in no quorum since it was healed");
+            let message = format!("{name} is of the core and trains, but got no quorum since the core was healed");
             findings.violated("LV2", scene.now, none, message);
         }
     }

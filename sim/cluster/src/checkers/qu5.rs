@@ -146,7 +146,7 @@ impl Qu5 {
 
     /// Whether something was decided at `node` after `at` for sure.
     fn later(&self, node: NodeId, decided: Time, at: Time) -> bool {
-        let after = self.clocks.get(&node).and_then(|clock| clock.since(decided, at));
+        let after = self.clocks.get(&node).and_then(|clock| clock.since_at_least(decided, at));
         after.is_some_and(|after| after > i128::from(SLACK.as_nanos()))
     }
 
@@ -296,8 +296,8 @@ impl Checker<Cluster> for Qu5 {
         let Some((decided, told)) = event(entry) else {
             if let Fact::Truth(truth) = entry.fact {
                 self.on_truth(entry, truth, scene);
-                if let Truth::Up { .. } | Truth::Clock { .. } = truth {
-                    self.clocks.entry(entry.node).or_default().follow_node(entry.node, entry, scene);
+                if let Truth::Up { .. } = truth {
+                    self.clocks.entry(entry.node).or_default().follow(entry, scene);
                 }
             }
             return;
@@ -316,7 +316,7 @@ impl Checker<Cluster> for Qu5 {
         if entry.node == scene.system.coordinator() {
             return self.on_coordinator(entry, decided, told, scene, findings);
         }
-        self.clocks.entry(entry.node).or_default().follow_node(entry.node, entry, scene);
+        self.clocks.entry(entry.node).or_default().follow(entry, scene);
         match told {
             Event::Received { quorum, .. } if !self.formations.contains_key(&quorum.formation) => {
                 self.on_formation(entry, quorum, scene, findings);
