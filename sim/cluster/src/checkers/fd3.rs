@@ -82,6 +82,8 @@ impl Fd3 {
                 self.newest = self.newest.max(who);
                 return;
             }
+            // Its grant was forgotten while the answer was on its way. It will not count.
+            None if who <= self.newest => return,
             None => format!("{member} uses incarnation {who}, which was never granted"),
         };
         findings.violated("FD3", entry.at, [entry.id], message);
@@ -181,7 +183,10 @@ mod tests {
         start().coordinator(granted("r0", 1, 2)).violated("not above the newest");
         let joined = Event::Joined { member: "r1".into(), incarnation: Incarnation(5), boot: BootId(9) };
         start().event(R[1], joined.clone()).violated("never granted");
-        start().down(C).up(C).event(R[1], joined).holds();
+        start().down(C).up(C).event(R[1], joined.clone()).holds();
+        let forgotten = Event::Forgotten { member: "r1".into(), incarnation: Incarnation(5) };
+        let late = start().coordinator(granted("r1", 5, 9)).coordinator(forgotten).event(R[1], joined);
+        late.beat(5, 1).violated("has not begun");
     }
 
     #[test]
