@@ -279,20 +279,19 @@ pub fn run_and_judge<S: System>(scenario: &Scenario<S>, seed: u64, stop: &Atomic
         }
     };
     let (mut status, wall_ns, mut remark) = (scenario.judge(&outcome), watch.nanos(), outcome.remark.clone());
-    if status.is_failure() {
-        if let Ok(again) = run() {
-            let same = again.fingerprint == outcome.fingerprint && again.verdict == outcome.verdict;
-            if !same && !stop.load(Ordering::Relaxed) {
-                status = Status::NotDeterministic;
-                remark = Some(format!(
-                    "DT1: a second run of the same seed had fingerprint {} and verdict {}, not {} and {}",
-                    again.fingerprint,
-                    again.verdict.name(),
-                    outcome.fingerprint,
-                    outcome.verdict.name()
-                ));
-            }
-        }
+    if status.is_failure()
+        && let Ok(again) = run()
+        && (again.fingerprint, again.verdict) != (outcome.fingerprint, outcome.verdict)
+        && !stop.load(Ordering::Relaxed)
+    {
+        status = Status::NotDeterministic;
+        remark = Some(format!(
+            "DT1: a second run of the same seed had fingerprint {} and verdict {}, not {} and {}",
+            again.fingerprint,
+            again.verdict.name(),
+            outcome.fingerprint,
+            outcome.verdict.name()
+        ));
     }
     if stop.load(Ordering::Relaxed) && status == Status::Inconclusive {
         status = Status::Interrupted;
@@ -365,7 +364,6 @@ pub(crate) struct Stopwatch(std::time::Instant);
 
 #[expect(clippy::disallowed_types, reason = "people want to know how long a run took; no decision depends on it")]
 impl Stopwatch {
-    #[expect(clippy::disallowed_methods, reason = "see the type")]
     pub(crate) fn start() -> Self {
         Self(std::time::Instant::now())
     }
