@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn nobody_fails_within_a_timeout_after_a_restart() {
         let restarted = || start().down(C).at(2_000).up(C).coordinator(Event::Ticked {});
-        restarted().at(6_999).fail(0, 1, 1, Span::from_secs(5)).violated("ran again");
+        restarted().at(6_990).fail(0, 1, 1, Span::from_secs(5)).violated("ran again");
         restarted().at(7_000).fail(0, 1, 1, Span::from_secs(5)).holds();
     }
 }

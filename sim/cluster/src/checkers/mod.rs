@@ -16,6 +16,7 @@ mod fd4;
 mod fd5;
 mod fd6;
 mod fd7;
+mod holders;
 mod lv2;
 mod lv3;
 mod lv6;

@@ -15,7 +15,7 @@
 
 use super::calm::Calm;
 use super::clock::LocalClock;
-use super::table::Table;
+use super::holders::Holders;
 use super::{Event, event};
 use crate::Cluster;
 use squall::{Checker, Entry, EntryId, Fact, Findings, Interest, NodeId, Scene, Truth};
@@ -47,14 +47,6 @@ struct Suspect {
     told: EntryId,
 }
 
-/// A member of the newest formation that may still be Active in it.
-#[derive(Clone, Copy, Debug)]
-struct Holder {
-    evicting: bool,
-    /// Whether something may have happened to it without a word.
-    doubt: bool,
-}
-
 #[derive(Debug)]
 struct Formation {
     members: BTreeSet<Incarnation>,
@@ -70,12 +62,7 @@ pub(super) struct Qu5 {
     formations: BTreeMap<Epoch, Formation>,
     working: BTreeMap<NodeId, Working>,
     suspects: Vec<Suspect>,
-    holders: BTreeMap<Incarnation, Holder>,
-    epoch: Option<Epoch>,
-    /// When each incarnation's last heartbeat was accepted, in this life of the coordinator.
-    heard: Table<Time>,
-    /// When the coordinator restarted, on its own clock.
-    floor: Option<Time>,
+    holders: Holders,
 }
 
 impl Qu5 {
@@ -180,36 +167,6 @@ impl Qu5 {
     }
 
     /// The coordinator's side.
-    fn judge_holders(
-        &mut self,
-        entry: &Entry<'_, Cluster>,
-        quorum: &Quorum,
-        decided: Time,
-        scene: &Scene<'_, Cluster>,
-        findings: &mut Findings,
-    ) {
-        let takeover = scene.system.knobs().takeover;
-        for (&who, holder) in &self.holders {
-            let stays = quorum.members.iter().any(|member| member.incarnation == who);
-            let heard = self.heard.row(who).copied().max(self.floor);
-            let silent = heard.is_none_or(|heard| decided.since(heard) >= takeover);
-            if !stays && silent {
-                findings.reached("quorum after takeover");
-            }
-            if !stays && !silent && !holder.doubt {
-                let silence = heard.map_or(Span::ZERO, |heard| decided.since(heard));
-                let message = format!(
-                    "formation {} leaves out incarnation {who}, heard of {silence} ago, without its word",
-                    quorum.formation
-                );
-                findings.violated("QU5", entry.at, [entry.id], message);
-            }
-        }
-        let holder = Holder { evicting: false, doubt: false };
-        self.holders = quorum.members.iter().map(|member| (member.incarnation, holder)).collect();
-        self.epoch = Some(quorum.formation.next());
-    }
-
     fn on_coordinator(
         &mut self,
         entry: &Entry<'_, Cluster>,
@@ -220,49 +177,32 @@ impl Qu5 {
     ) {
         match told {
             Event::Formed { quorum, .. } => {
-                self.judge_holders(entry, quorum, decided, scene, findings);
+                let takeover = scene.system.knobs().takeover;
+                for (who, silence) in self.holders.left_out(quorum, decided) {
+                    if silence.is_none_or(|silence| silence >= takeover) {
+                        findings.reached("quorum after takeover");
+                        continue;
+                    }
+                    let silence = silence.unwrap_or_default();
+                    let message = format!(
+                        "formation {} leaves out incarnation {who}, heard of {silence} ago, without its word",
+                        quorum.formation
+                    );
+                    findings.violated("QU5", entry.at, [entry.id], message);
+                }
                 self.on_formation(entry, quorum, scene, findings);
             }
-            Event::Began { incarnation, .. } => {
-                self.heard.insert(*incarnation, decided);
-            }
-            Event::Left { incarnation, .. } | Event::Forgotten { incarnation, .. } => {
-                self.holders.remove(incarnation);
-                self.heard.remove(*incarnation);
-            }
-            Event::EvictSent { incarnation, .. } => {
-                if let Some(holder) = self.holders.get_mut(incarnation) {
-                    holder.evicting = true;
-                }
-            }
-            Event::Evicted { incarnation, .. } => {
-                findings.reached("member evicted");
-                self.holders.remove(incarnation);
-            }
-            Event::Reset { epoch, .. } => {
-                // A skipped epoch: a formation may have been made without a word, and its members are the holders.
-                if self.epoch.is_some_and(|known| *epoch > known.next()) {
-                    self.holders.clear();
-                }
-                self.epoch = Some(*epoch);
-            }
-            Event::Stalled { restarted: true, .. } => self.floor = Some(decided),
+            Event::Evicted { .. } => findings.reached("member evicted"),
             Event::Ticked {} => self.on_time(entry.at, entry.id, scene, findings),
             _ => {}
         }
+        self.holders.follow(decided, told);
     }
 
     fn on_truth(&mut self, entry: &Entry<'_, Cluster>, truth: &Truth, scene: &Scene<'_, Cluster>) {
         self.calm.follow(entry, scene);
         match truth {
-            Truth::Up { .. } if entry.node == scene.system.coordinator() => {
-                self.heard = Table::default();
-                self.floor = None;
-                for holder in self.holders.values_mut() {
-                    // Who was asked to stop, or silent, may have said so to the disk only.
-                    holder.doubt = true;
-                }
-            }
+            Truth::Up { .. } if entry.node == scene.system.coordinator() => self.holders.restart(),
             Truth::Up { .. } | Truth::Down { .. } => {
                 self.working.remove(&entry.node);
                 self.suspects.retain(|suspect| suspect.node != entry.node);
@@ -303,15 +243,7 @@ impl Checker<Cluster> for Qu5 {
             return;
         };
         if let Event::HeartbeatAccepted { incarnation, .. } = told {
-            if let Some(heard) = self.heard.row_mut(*incarnation) {
-                *heard = decided;
-            } else {
-                self.heard.insert(*incarnation, decided);
-            }
-            if let Some(holder) = self.holders.get_mut(incarnation) {
-                holder.doubt &= holder.evicting;
-            }
-            return;
+            return self.holders.heard(*incarnation, decided);
         }
         if entry.node == scene.system.coordinator() {
             return self.on_coordinator(entry, decided, told, scene, findings);

@@ -16,6 +16,8 @@ use std::sync::Arc;
 pub(super) const C: NodeId = NodeId(0);
 /// The nodes of replicas `r0`, `r1`, `r2`.
 pub(super) const R: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
+/// The node of worker `w0`.
+pub(super) const W: NodeId = NodeId(4);
 /// The node of subscriber `s0`.
 pub(super) const S: NodeId = NodeId(5);
 
@@ -341,4 +343,24 @@ pub(super) fn received(incarnation: u64, quorum: Quorum) -> Event {
 pub(super) fn active(incarnation: u64, formation: u64) -> Event {
     let (incarnation, formation) = (Incarnation(incarnation), Epoch(formation));
     Event::Active { incarnation, formation, quorum_id: QuorumId(1) }
+}
+
+/// What a member shows that has not booted.
+pub(super) fn member_status() -> squall_node::MemberStatus {
+    squall_node::MemberStatus {
+        id: "r0".into(),
+        phase: squall_node::MemberPhase::Off,
+        incarnation: None,
+        superseded: false,
+        active: None,
+        lease_until: None,
+        epoch: Epoch(1),
+        open_request: None,
+        waiting_ranks: 0,
+        session: None,
+        taken: None,
+        heartbeats_kept: 0,
+        contact_lost: false,
+        waits_for: String::new(),
+    }
 }
