@@ -204,9 +204,10 @@ pub enum Message {
         incarnation: Incarnation,
         /// Which.
         seq: u64,
-        /// The current formation epoch: what a request has to carry.
+        /// The current formation epoch. Perhaps not durable yet, so no request may carry it because of this.
         epoch: Epoch,
-        /// The newest formation, if there is one.
+        /// The newest formation, if there is one. Perhaps not durable yet: it may end a lease, and renews none but that of
+        /// a formation whose answer arrived.
         formation: Option<Epoch>,
         /// The newest notification.
         cursor: Cursor,

@@ -25,7 +25,9 @@ pub(crate) struct Lease {
     coordinator: Address,
     knobs: Arc<Knobs>,
     incarnation: Option<Incarnation>,
-    /// The newest formation epoch heard of: what the next request carries.
+    /// The newest formation epoch heard of in an answer: what the next request carries. An acknowledgement is volatile, and
+    /// the epoch that it names may be lost in a crash and begin again: a request of the lost one, withdrawn before and
+    /// delivered after, would then count in the other.
     epoch: Epoch,
     /// What the local ranks want, until they get it or give up.
     wish: Option<Arc<Ask>>,
@@ -157,7 +159,7 @@ impl Lease {
 
     /// A heartbeat left.
     pub(crate) fn on_sent(&mut self, now: Time, seq: u64) {
-        assert!(self.sent.back().is_none_or(|(last, _)| *last < seq), "heartbeats are numbered upwards");
+        assert!(self.sent.back().is_none_or(|(last, _)| *last + 1 == seq), "heartbeats are numbered without gaps");
         while self.sent.front().is_some_and(|(_, at)| now.since(*at) >= self.knobs.lapse) {
             self.sent.pop_front();
         }
@@ -171,11 +173,9 @@ impl Lease {
     pub(crate) fn on_acknowledged(
         &mut self,
         seq: u64,
-        epoch: Epoch,
         formation: Option<Epoch>,
         effects: &mut Effects<MemberNode>,
     ) -> Option<Ended> {
-        self.epoch = self.epoch.max(epoch);
         let formation = formation?;
         match &mut self.acknowledged {
             Some((newest, newest_seq)) if *newest == formation => *newest_seq = seq.max(*newest_seq),
@@ -389,6 +389,9 @@ impl Lease {
     }
 
     fn sent_at(&self, seq: u64) -> Option<Time> {
-        self.sent.binary_search_by_key(&seq, |(sent, _)| *sent).ok().map(|index| self.sent[index].1)
+        // Heartbeats are numbered without gaps within an incarnation, so the place of one is its distance from the first.
+        let (first, _) = self.sent.front()?;
+        let index = usize::try_from(seq.checked_sub(*first)?).ok()?;
+        self.sent.get(index).filter(|(sent, _)| *sent == seq).map(|(_, at)| *at)
     }
 }

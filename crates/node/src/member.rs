@@ -15,6 +15,7 @@ use alloc::sync::Arc;
 use squall_coordinator::{
     Capacity, Epoch, Event, Ignored, Inactivity, Incarnation, Knobs, Manager, ManagerConfig, ManagerReply,
     ManagerRequest, Message, QuorumId, RankAnswer, RankCall, RankError, Refusal, Role,
+    recovery_assignment,
 };
 use squall_machine::{Address, Effects, Input, Machine, Text, Time};
 
@@ -237,14 +238,14 @@ impl MemberNode {
                 }
                 Ok(())
             }
-            Message::HeartbeatAck { incarnation, seq, epoch, formation, cursor } => {
+            Message::HeartbeatAck { incarnation, seq, epoch: _, formation, cursor } => {
                 let beats = self.session.beats().filter(|beats| beats.incarnation == incarnation && seq <= beats.seq);
                 beats.ok_or(Ignored::StaleAnswer)?;
                 if let Some(subscription) = &mut self.subscription {
                     subscription.on_newest(now, cursor);
                 }
                 if let Some(Replica { lease, .. }) = &mut self.replica {
-                    let ended = lease.on_acknowledged(seq, epoch, formation, effects);
+                    let ended = lease.on_acknowledged(seq, formation, effects);
                     self.tell_inactive(now, ended, effects);
                 }
                 Ok(())
@@ -299,6 +300,10 @@ impl MemberNode {
         let Some(Replica { lease, .. }) = &mut self.replica else { return Err(Ignored::StaleAnswer) };
         match message {
             Message::Formed { incarnation, number, heartbeat, quorum } => {
+                // What the manager couldn't use must not start a lease: its ranks would wait for ever.
+                if recovery_assignment(&quorum, &self.config.id, 0, false).is_none() {
+                    return Err(Ignored::StaleAnswer);
+                }
                 let answered = Answered { incarnation, number, heartbeat };
                 if lease.on_formed(now, answered, &quorum, effects)? {
                     self.tell_manager(now, ManagerRequest::Formed(quorum), effects);

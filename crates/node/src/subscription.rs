@@ -95,7 +95,7 @@ impl Subscription {
                 self.early.insert(cursor, notice);
                 return;
             }
-            if cursor == taken.next() {
+            if cursor > taken {
                 self.take(now, cursor, effects);
                 effects.event(Event::Notified { session, notice });
             }

@@ -152,6 +152,11 @@ impl Coordinator {
         if let Some((_, refusal)) = settled.refused.filter(|&(refused, _)| refused == number) {
             return Some((Ignored::RepeatedRequest, Some(Message::Refused { incarnation, number, refusal })));
         }
+        // Its sender has gone on to a later number, and may be Active in what that one got: a `Reset` would end it.
+        let open = self.open.get(&incarnation).map_or(Number(0), |open| open.number);
+        if number < open.max(settled.answered) {
+            return Some((Ignored::StaleRequest, None));
+        }
         if self.durable.answered(incarnation) == Some(number) {
             // Who was evicted has promised never to become Active in that formation.
             return Some(match self.durable.holders.contains(&incarnation) {
@@ -162,8 +167,7 @@ impl Coordinator {
         if epoch < self.durable.epoch {
             return Some((Ignored::StaleEpoch, Some(reset())));
         }
-        let open = self.open.get(&incarnation).map_or(Number(0), |open| open.number);
-        if number <= settled.answered || number < open {
+        if number == settled.answered {
             return Some((Ignored::StaleRequest, None));
         }
         (number == open).then_some((Ignored::RepeatedRequest, None))
@@ -246,8 +250,11 @@ impl Coordinator {
         let (selected, left_out) = rules::select(candidates.collect(), self.previous());
         let (min, join_timeout) = (self.knobs.min_replicas, self.knobs.join_timeout);
         let (asking, healthy_count) = (selected.len(), healthy.len());
-        let missing =
-            || healthy.iter().filter(|&&(id, who)| !rules::selects(&selected, id, who)).map(|&(id, _)| id).collect();
+        let missing = || {
+            // The selected are some of the healthy, in the same order.
+            let mut rest = selected.iter().map(|candidate| candidate.incarnation).peekable();
+            healthy.iter().filter(|&&(_, who)| rest.next_if_eq(&who).is_none()).map(|&(id, _)| id).collect()
+        };
         let pace =
             rules::judge(&selected, healthy_count, self.previous(), min, join_timeout).map_err(|lack| match lack {
                 Lack::Replicas => Waiting::Replicas { asking, min, left_out },

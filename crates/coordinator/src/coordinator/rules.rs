@@ -90,9 +90,9 @@ pub(super) fn judge(
     if selected.is_empty() || selected.len() < min_replicas as usize {
         return Err(Lack::Replicas);
     }
-    // Both lists are sorted by id, and an id has one live incarnation.
-    let returning = selected.iter().filter(|candidate| inside(previous, candidate.id, candidate.incarnation)).count();
-    if !previous.is_empty() && returning == previous.len() {
+    let whole = selected.len() >= previous.len()
+        && previous.iter().all(|member| selects(selected, &member.id, member.incarnation));
+    if !previous.is_empty() && whole {
         return Ok(Pace::Fast);
     }
     if selected.len() * 2 <= healthy {

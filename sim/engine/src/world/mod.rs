@@ -112,7 +112,7 @@ pub(crate) struct World<'a, S: System> {
 const OBSERVE_EVERY: Span = Span::from_secs(1);
 /// How long after the fault phase the core has to be running again before liveness is judged.
 const STABILISATION: Span = Span::from_secs(1);
-/// Invariants of the stepping node are checked after every so many steps of the world, or after four times as many as there
+/// Invariants of the stepping node are checked after every so many steps of the world, or after sixteen times as many as there
 /// are nodes if those are more: a node that knows all others has that much to look at. A prime, so that no rhythm hides one.
 const INVARIANTS_EVERY: u64 = 61;
 
@@ -364,7 +364,7 @@ impl<'a, S: System> World<'a, S> {
         let batch = process.outbox.drain(local, &mut self.effects, |released| self.released.push(released));
         self.steps += 1;
         self.steps_this_instant += 1;
-        if self.steps.is_multiple_of(INVARIANTS_EVERY.max(4 * self.states.len() as u64)) {
+        if self.steps.is_multiple_of(INVARIANTS_EVERY.max(16 * self.states.len() as u64)) {
             process.machine.assert_invariants();
         }
         if place.step > Span::ZERO {
