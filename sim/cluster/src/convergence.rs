@@ -45,7 +45,7 @@ pub(crate) fn bound(cluster: &Cluster, delay: Span, sync: Span) -> Span {
     let catalogue =
         detection * 2 + knobs.takeover + knobs.join_timeout + knobs.return_spread + knobs.tick * 2 + delay * 4;
     let workload = cluster.workload();
-    let client = workload.step_longest().0 + knobs.vote_timeout + workload.retry.high + workload.patience.high;
+    let client = workload.step_longest() + knobs.vote_timeout + workload.retry.high + workload.patience.high;
     let speaking = knobs.poll * 2 + knobs.resend * 8 + sync * 8;
     // Clocks may be fast or slow by the drift that the leases allow for.
     let drift = (catalogue + client) / (1_000_000 / u64::from(knobs.drift_ppm_max.max(1)));

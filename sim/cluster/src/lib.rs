@@ -7,7 +7,6 @@ mod convergence;
 mod node;
 mod replica;
 mod settings;
-mod text;
 mod topology;
 mod trainer;
 mod workload;
@@ -15,7 +14,6 @@ mod workload;
 pub use node::{Node, Order, Record, Snapshot};
 pub use replica::Replica;
 pub use settings::Settings;
-pub use text::{Length, LengthRange, Share};
 pub use topology::{Authority, Topology};
 pub use workload::{Shrink, SlowSteps, Who, Workload};
 

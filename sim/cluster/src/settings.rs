@@ -1,9 +1,9 @@
 //! The `[knobs]` of a scenario file.
 
-use crate::text::Length;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use squall::InvalidKey;
+use squall::scenario::Duration;
 
 /// Defines the table, and how it becomes the settings of the protocol: one optional key per knob.
 macro_rules! settings {
@@ -12,7 +12,7 @@ macro_rules! settings {
         #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields, default)]
         pub struct Settings {
-            $($(#[doc = $span_doc])* pub $span: Option<Length>,)+
+            $($(#[doc = $span_doc])* pub $span: Option<Duration>,)+
             $($(#[doc = $count_doc])* pub $count: Option<u32>,)+
         }
 
@@ -23,7 +23,9 @@ macro_rules! settings {
             /// The first key that can't be.
             pub fn knobs(&self) -> Result<squall_coordinator::Knobs, InvalidKey> {
                 let mut knobs = squall_coordinator::Knobs::default();
-                $(if let Some(Length(span)) = self.$span { knobs.$span = span; })+
+                // A knob without a key would not be settable: taking the settings apart names them all.
+                let squall_coordinator::Knobs { $($span: _,)+ $($count: _,)+ } = &knobs;
+                $(if let Some(Duration(span)) = self.$span { knobs.$span = span; })+
                 $(if let Some(count) = self.$count { knobs.$count = count; })+
                 knobs.validate().map_err(|invalid| InvalidKey::new(&["knobs", invalid.knob], invalid.problem))?;
                 Ok(knobs)
@@ -92,14 +94,14 @@ mod tests {
 
     #[test]
     fn a_key_replaces_one_default() {
-        let table = Settings { tick: Some(Length(Span::from_secs(7))), ..Settings::default() };
+        let table = Settings { tick: Some(Duration(Span::from_secs(7))), ..Settings::default() };
         let expected = squall_coordinator::Knobs { tick: Span::from_secs(7), ..squall_coordinator::Knobs::default() };
         assert_eq!(table.knobs(), Ok(expected));
     }
 
     #[test]
     fn what_the_protocol_refuses_is_named_by_its_key() {
-        let table = Settings { lapse: Some(Length(Span::from_secs(5))), ..Settings::default() };
+        let table = Settings { lapse: Some(Duration(Span::from_secs(5))), ..Settings::default() };
         assert_eq!(table.knobs().map_err(|invalid| invalid.path.join(".")), Err("knobs.lapse".to_owned()));
     }
 }

@@ -3,7 +3,8 @@
 //! They are clients, so they may be wrong: give up, call twice, disagree, vote late. Nothing here is judged; the manager
 //! that they call is.
 
-use crate::workload::{Shrink, Workload};
+use crate::workload::{Shrink, Workload, draw};
+use squall::scenario::Durations;
 use squall_coordinator::{Epoch, QuorumId, RankAnswer, RankCall, RankError, Refusal};
 use squall_machine::{Random, Span, Time};
 use std::sync::Arc;
@@ -121,9 +122,9 @@ impl Trainer {
     /// From now on the ranks train.
     pub(crate) fn on_train(&mut self, now: Time) {
         self.training = true;
-        let start = now + self.habits.workload.start.draw(&mut self.random);
+        let start = now + draw(self.habits.workload.start, &mut self.random);
         for index in 0..self.ranks.len() {
-            let stagger = self.habits.workload.ask_stagger.draw(&mut self.random);
+            let stagger = draw(self.habits.workload.ask_stagger, &mut self.random);
             let rank = &mut self.ranks[index];
             if rank.phase == Phase::Idle {
                 rank.phase = Phase::Resting { until: start + stagger };
@@ -245,9 +246,9 @@ impl Trainer {
 
     fn ask(&mut self, index: usize, calls: &mut Vec<Call>) {
         let workload = self.habits.workload.clone();
-        let withdraws = self.random.chance(workload.withdraw.0);
-        let patience = withdraws.then(|| workload.patience.draw(&mut self.random));
-        let disagrees = self.random.chance(workload.rank_disagreement.0);
+        let withdraws = self.random.chance(workload.withdraw.ratio());
+        let patience = withdraws.then(|| draw(workload.patience, &mut self.random));
+        let disagrees = self.random.chance(workload.rank_disagreement.ratio());
         let (step, commit_failures) = (self.ranks[index].step, self.ranks[index].commit_failures);
         let call = RankCall {
             step: step + u64::from(disagrees),
@@ -272,8 +273,8 @@ impl Trainer {
         let workload = self.habits.workload.clone();
         let (rank, step) = (index as u32, self.ranks[index].step);
         // All ranks of a replica find the same steps bad.
-        let bad = self.agreed("bad step", step ^ quorum_id.0 << 32).chance(workload.commit_failures.0);
-        let commit = !bad && !self.random.chance(workload.vote_no.0);
+        let bad = self.agreed("bad step", step ^ quorum_id.0 << 32).chance(workload.commit_failures.ratio());
+        let commit = !bad && !self.random.chance(workload.vote_no.ratio());
         let mut token = self.next_token();
         calls.push(Call::Vote { rank, token, step, quorum_id, commit });
         if let Some(again) = self.again(token) {
@@ -281,7 +282,7 @@ impl Trainer {
             calls.push(Call::Vote { rank, token, step, quorum_id, commit });
         }
         self.ranks[index].phase = Phase::Voting { token };
-        if self.random.chance(workload.stale_votes.0) && step > 0 {
+        if self.random.chance(workload.stale_votes.ratio()) && step > 0 {
             let token = self.next_token();
             calls.push(Call::Vote { rank, token, step: step - 1, quorum_id, commit });
         }
@@ -289,7 +290,7 @@ impl Trainer {
 
     /// The token of a second call of the same kind, if there is to be one: half of them repeat the first one's.
     fn again(&mut self, token: u64) -> Option<u64> {
-        if !self.random.chance(self.habits.workload.rank_duplicates.0) {
+        if !self.random.chance(self.habits.workload.rank_duplicates.ratio()) {
             return None;
         }
         Some(if self.random.below(2) == 0 { token } else { self.next_token() })
@@ -301,7 +302,7 @@ impl Trainer {
             return false;
         }
         match self.habits.workload.shrink_only {
-            Shrink::Share(share) => self.agreed("shrink", rank.step).chance(share.0),
+            Shrink::Share(share) => self.agreed("shrink", rank.step).chance(share.ratio()),
             Shrink::Named(_) => self.habits.shrinks,
         }
     }
@@ -315,11 +316,11 @@ impl Trainer {
         let workload = &self.habits.workload;
         let slow = workload.slow_steps.as_ref().filter(|slow| self.habits.slow && made >= slow.after);
         let step = slow.map_or(workload.step, |slow| slow.step);
-        step.draw(&mut self.random).max(MOMENT)
+        draw(step, &mut self.random).max(MOMENT)
     }
 
-    fn rest(&mut self, now: Time, index: usize, length: crate::LengthRange) {
-        let until = now + length.draw(&mut self.random).max(MOMENT);
+    fn rest(&mut self, now: Time, index: usize, length: Durations) {
+        let until = now + draw(length, &mut self.random).max(MOMENT);
         self.ranks[index].phase = if self.training { Phase::Resting { until } } else { Phase::Idle };
     }
 
@@ -339,13 +340,12 @@ const MOMENT: Span = Span::from_nanos(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{LengthRange, Share};
+    use crate::workload::millis;
+    use squall::scenario::Share;
     use squall_coordinator::RankQuorum;
-    use squall_machine::Ratio;
 
     fn trainer(workload: Workload, world_size: u32) -> Trainer {
-        let workload =
-            Workload { start: LengthRange::millis(0, 0), ask_stagger: LengthRange::millis(0, 0), ..workload };
+        let workload = Workload { start: millis(0, 0), ask_stagger: millis(0, 0), ..workload };
         let habits = Habits { workload: Arc::new(workload), world_size, trains: true, slow: false, shrinks: false };
         let mut trainer = Trainer::new(Arc::new(habits), 1);
         trainer.on_boot(Time::ZERO);
@@ -375,7 +375,7 @@ mod tests {
     }
 
     fn certain() -> Share {
-        Share(Ratio::new(1, 1).expect("a share"))
+        "100%".parse().expect("a share")
     }
 
     #[test]

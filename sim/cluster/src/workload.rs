@@ -1,10 +1,11 @@
 //! The `[workload]` of a scenario file: what the local ranks of the replicas do.
 
-use crate::text::{Length, LengthRange, Share};
 use crate::topology::named;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
+use squall::scenario::{Durations, Share};
 use squall::{InvalidKey, NodeSet};
+use squall_machine::{Random, Span};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -17,21 +18,21 @@ pub struct Workload {
     /// Replicas that don't train from the beginning; the request `train` starts them.
     pub idle: Vec<String>,
     /// When local ranks first ask, after the start of their process. Default "0s..1s".
-    pub start: LengthRange,
+    pub start: Durations,
     /// How long a step computes. Default "100ms..2s".
-    pub step: LengthRange,
+    pub step: Durations,
     /// Replicas whose steps take longer.
     pub slow_steps: Option<SlowSteps>,
     /// After how many steps a replica stops to ask. Default: never.
     pub steps_max: Option<u64>,
     /// How far the ranks of a replica are apart when they ask. Default "0s..20ms".
-    pub ask_stagger: LengthRange,
+    pub ask_stagger: Durations,
     /// After how long a rank that was answered with an error asks again. Default "100ms..1s".
-    pub retry: LengthRange,
+    pub retry: Durations,
     /// The share of requests whose client gives up after `patience`.
     pub withdraw: Share,
     /// After how long such a client gives up. Default "1s..20s".
-    pub patience: LengthRange,
+    pub patience: Durations,
     /// Who asks that nobody from outside joins: a share of all requests, or the replicas named.
     pub shrink_only: Shrink,
     /// The share of steps that all ranks of a replica find bad; the failed commit is reported with the next request.
@@ -55,7 +56,7 @@ pub struct SlowSteps {
     /// Whose.
     pub nodes: Vec<String>,
     /// How long they compute.
-    pub step: LengthRange,
+    pub step: Durations,
     /// How many steps of the usual length come first, in each life of the process. Default 0.
     #[serde(default)]
     pub after: u64,
@@ -84,14 +85,14 @@ impl Default for Workload {
         Self {
             trains: Who::All(true),
             idle: Vec::new(),
-            start: LengthRange::millis(0, 1_000),
-            step: LengthRange::millis(100, 2_000),
+            start: millis(0, 1_000),
+            step: millis(100, 2_000),
             slow_steps: None,
             steps_max: None,
-            ask_stagger: LengthRange::millis(0, 20),
-            retry: LengthRange::millis(100, 1_000),
+            ask_stagger: millis(0, 20),
+            retry: millis(100, 1_000),
             withdraw: Share::default(),
-            patience: LengthRange::millis(1_000, 20_000),
+            patience: millis(1_000, 20_000),
             shrink_only: Shrink::Share(Share::default()),
             commit_failures: Share::default(),
             vote_no: Share::default(),
@@ -101,6 +102,16 @@ impl Default for Workload {
             init_sync: true,
         }
     }
+}
+
+/// The range from `low` to `high` milliseconds.
+pub(crate) const fn millis(low: u64, high: u64) -> Durations {
+    Durations { low: Span::from_millis(low), high: Span::from_millis(high) }
+}
+
+/// A length out of the range, each alike.
+pub(crate) fn draw(range: Durations, random: &mut Random) -> Span {
+    random.span(range.low, range.high)
 }
 
 /// The workload with its names resolved.
@@ -220,9 +231,9 @@ impl JsonSchema for Shrink {
 
 impl Workload {
     /// The longest step that any replica makes.
-    pub(crate) fn step_longest(&self) -> Length {
+    pub(crate) fn step_longest(&self) -> Span {
         let slow = self.slow_steps.as_ref().map_or(self.step.high, |slow| slow.step.high);
-        Length(self.step.high.max(slow))
+        self.step.high.max(slow)
     }
 }
 
@@ -265,8 +276,8 @@ mod tests {
     fn what_is_malformed_says_what_would_be_right() {
         for (text, part) in [
             ("trains = 3", "true, false or a list"),
-            ("shrink_only = \"often\"", "\"5%\""),
-            ("step = \"long\"", "1500ms"),
+            ("shrink_only = \"often\"", "no share"),
+            ("step = \"long\"", "duration"),
             ("stop = true", "unknown field `stop`"),
         ] {
             let problem = parse(text).err().unwrap_or_default();

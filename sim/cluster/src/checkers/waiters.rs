@@ -2,7 +2,8 @@
 
 use super::{Event, event};
 use crate::workload::Shrink;
-use crate::{Cluster, NodeKind, Share};
+use crate::{Cluster, NodeKind};
+use squall::scenario::Share;
 use squall::{Entry, Fact, Interest, NodeId, Phase, Scene, Truth};
 use squall_machine::Time;
 use std::collections::BTreeMap;
