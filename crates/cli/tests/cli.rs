@@ -164,3 +164,12 @@ fn a_reader_that_goes_away_is_no_error() {
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
+
+#[test]
+fn the_published_schema_is_the_one_in_force() {
+    let place = Place::new("schema");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let published = fs::read_to_string(root.join("scenarios/schema.json")).expect("scenarios/schema.json");
+    let current = out(&place.squall(&["schema"]));
+    assert!(published == current, "publish it: cargo run -p squall-cli -- schema > scenarios/schema.json");
+}
