@@ -243,3 +243,37 @@ fn a_quorum_without_the_asker_is_no_answer() {
     assert_eq!(rig.hear(message.expect("an answer")).ignored(), Some(Ignored::StaleAnswer));
     assert_eq!(rig.open(), Some(1));
 }
+
+#[test]
+fn a_quorum_in_which_the_manager_cannot_find_itself_starts_no_lease() {
+    let mut rig = Rig::replica();
+    rig.ask();
+    let Message::Formed { incarnation, number, heartbeat, mut quorum } = rig.formed(1, 3, 1) else {
+        panic!("an answer")
+    };
+    quorum.members = quorum.members.iter().map(|member| Participant { id: "r9".into(), ..member.clone() }).collect();
+    let given = rig.hear(Message::Formed { incarnation, number, heartbeat, quorum });
+    assert_eq!(given.ignored(), Some(Ignored::StaleAnswer));
+    assert_eq!((rig.formation(), rig.open()), (None, Some(1)), "its ranks wait for a better answer");
+}
+
+#[test]
+fn no_request_carries_an_epoch_that_only_an_acknowledgement_named() {
+    let mut rig = Rig::replica();
+    rig.ack(1, 9, 0);
+    assert_eq!(rig.ask().asked(), Some((1, 1)), "epoch 9 may be lost in a crash, and begin again");
+    assert_eq!(rig.reset(5, 2).asked(), Some((2, 2)), "an answer told the epoch");
+}
+
+#[test]
+fn the_largest_numbers_are_numbers_like_any_other() {
+    let mut rig = Rig::replica();
+    rig.ask();
+    rig.ack(1, u64::MAX, u64::MAX);
+    rig.form(1, u64::MAX, 1);
+    assert_eq!(rig.formation(), Some(u64::MAX));
+    rig.evict(5, u64::MAX);
+    rig.ask();
+    rig.reset(5, u64::MAX);
+    assert_eq!(rig.formation(), None);
+}

@@ -169,3 +169,12 @@ fn who_does_not_subscribe_has_no_session() {
     assert_eq!(notify(&mut rig, Session(1), 1).ignored(), Some(Ignored::StaleSession));
     assert_eq!(snapshot(&mut rig, Session(1), 1).ignored(), Some(Ignored::StaleSession));
 }
+
+#[test]
+fn the_largest_cursor_is_taken_once() {
+    let (mut rig, session) = cut();
+    notify(&mut rig, session, u64::MAX);
+    assert_eq!(snapshot(&mut rig, session, u64::MAX).ignored(), None);
+    assert_eq!(taken(&rig), Some(u64::MAX));
+    assert_eq!(notify(&mut rig, session, u64::MAX).ignored(), Some(Ignored::OutOfOrder));
+}
