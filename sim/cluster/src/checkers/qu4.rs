@@ -48,9 +48,11 @@ fn same<K: Ord + Copy>(
 impl Qu4 {
     fn seen(&mut self, entry: &Entry<'_, Cluster>, quorum: &Quorum, findings: &mut Findings) {
         let shared = |right: &Quorum| Arc::ptr_eq(&right.members, &quorum.members);
-        if self.right.as_ref().is_some_and(|right| {
-            (right.id, right.formation) == (quorum.id, quorum.formation) && shared(right)
-        }) {
+        if self
+            .right
+            .as_ref()
+            .is_some_and(|right| (right.id, right.formation) == (quorum.id, quorum.formation) && shared(right))
+        {
             return;
         }
         if let Err(first) = same(&mut self.formations, quorum.formation, hash(quorum), entry.id) {

@@ -8,10 +8,19 @@ use std::collections::BinaryHeap;
 /// A queue of happenings. Entries of the heap are small; what happens lies in a slab.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
-    heap: BinaryHeap<Reverse<(Time, u32, u64, u32)>>,
+    heap: BinaryHeap<Reverse<Key>>,
     slab: Vec<Option<T>>,
     free: Vec<u32>,
-    inserted: u64,
+    inserted: u32,
+}
+
+/// When, then the tie-break, then the order of insertion; the slot comes last and decides nothing, since the number of an
+/// insertion comes back only after four thousand million others.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Key {
+    at: Time,
+    tie_and_insertion: u64,
+    slot: u32,
 }
 
 impl<T> Queue<T> {
@@ -27,12 +36,13 @@ impl<T> Queue<T> {
             self.slab.push(Some(happening));
             (self.slab.len() - 1) as u32
         };
-        self.inserted += 1;
-        self.heap.push(Reverse((at, tie, self.inserted, slot)));
+        self.inserted = self.inserted.wrapping_add(1);
+        let tie_and_insertion = u64::from(tie) << 32 | u64::from(self.inserted);
+        self.heap.push(Reverse(Key { at, tie_and_insertion, slot }));
     }
 
     pub(super) fn pop(&mut self) -> Option<(Time, T)> {
-        let Reverse((at, _, _, slot)) = self.heap.pop()?;
+        let Reverse(Key { at, slot, .. }) = self.heap.pop()?;
         self.free.push(slot);
         let happening = self.slab[slot as usize].take();
         debug_assert!(happening.is_some(), "an entry of the heap has its slot");
