@@ -9,6 +9,8 @@ use crate::{Cluster, NodeKind};
 use squall::{Entry, Fact, Interest, Scene, Truth};
 use squall_coordinator::{Incarnation, Knobs, Role};
 use squall_machine::{Span, Time};
+use std::cell::{Ref, RefCell, RefMut};
+use std::rc::Rc;
 
 /// What is known about an incarnation that has joined and not ended.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +26,60 @@ pub(super) struct Row {
     pub(super) sure: bool,
 }
 
+/// One [`Ages`] for several checkers. Each judges an entry before it is taken in, so the one that takes entries in comes last
+/// in their order. Only that one is shown every heartbeat.
+#[derive(Clone, Debug)]
+pub(super) struct SharedAges {
+    ages: Rc<RefCell<Ages>>,
+    follows: bool,
+}
+
+impl Default for SharedAges {
+    /// For a checker on its own.
+    fn default() -> Self {
+        Self { ages: Rc::default(), follows: true }
+    }
+}
+
+impl SharedAges {
+    /// The same, for a checker that comes before the one that takes entries in.
+    pub(super) fn reader(&self) -> Self {
+        Self { ages: self.ages.clone(), follows: false }
+    }
+
+    /// What has to be shown to [`follow`](Self::follow).
+    pub(super) fn interest(&self, interest: &mut Interest<Cluster>) {
+        if self.follows {
+            interest.truth(&["up"]);
+            interest.events(&[
+                "joined",
+                "began",
+                "heartbeat_accepted",
+                "requested",
+                "failed",
+                "left",
+                "forgotten",
+                "stalled",
+            ]);
+        }
+    }
+
+    pub(super) fn look(&self) -> Ref<'_, Ages> {
+        self.ages.borrow()
+    }
+
+    pub(super) fn look_mut(&self) -> RefMut<'_, Ages> {
+        self.ages.borrow_mut()
+    }
+
+    /// Takes an entry in, after it was judged.
+    pub(super) fn follow(&self, entry: &Entry<'_, Cluster>, scene: &Scene<'_, Cluster>) {
+        if self.follows {
+            self.look_mut().follow(entry, scene);
+        }
+    }
+}
+
 /// The rows of all incarnations that have joined and not ended.
 #[derive(Debug, Default)]
 pub(super) struct Ages {
@@ -35,21 +91,6 @@ pub(super) struct Ages {
 }
 
 impl Ages {
-    /// What has to be shown to [`follow`](Self::follow).
-    pub(super) fn interest(interest: &mut Interest<Cluster>) {
-        interest.truth(&["up"]);
-        interest.events(&[
-            "joined",
-            "began",
-            "heartbeat_accepted",
-            "requested",
-            "failed",
-            "left",
-            "forgotten",
-            "stalled",
-        ]);
-    }
-
     /// How long ago an incarnation was heard of, the coordinator's own gaps not counted.
     pub(super) fn age(&self, row: &Row, now: Time) -> Span {
         row.last.max(self.floor).map_or(Span::ZERO, |heard| now.since(heard))
@@ -75,8 +116,7 @@ impl Ages {
         Some(self.age(row, now) < Self::timeout(knobs, row.role))
     }
 
-    /// Takes an entry in, after it was judged.
-    pub(super) fn follow(&mut self, entry: &Entry<'_, Cluster>, scene: &Scene<'_, Cluster>) {
+    fn follow(&mut self, entry: &Entry<'_, Cluster>, scene: &Scene<'_, Cluster>) {
         let Some((decided, event)) = event(entry) else {
             return self.follow_truth(entry, scene);
         };

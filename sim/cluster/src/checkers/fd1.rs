@@ -7,7 +7,7 @@
 //! its incarnation; ticks don't stay away, and a stall isn't claimed without a gap. After a restart an incarnation is judged
 //! once it is heard of again (see `ages`); what a restart forgets is CR1's.
 
-use super::ages::Ages;
+use super::ages::{Ages, SharedAges};
 use super::{Event, event};
 use crate::Cluster;
 use squall::{Checker, Entry, Fact, Findings, Interest, Scene, Truth};
@@ -22,12 +22,17 @@ const TICKS_MAX: u64 = 2;
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Fd1 {
-    ages: Ages,
+    ages: SharedAges,
     ended: BTreeSet<Incarnation>,
     ticked: Option<Time>,
 }
 
 impl Fd1 {
+    /// One that goes by these ages.
+    pub(super) fn with(ages: SharedAges) -> Self {
+        Self { ages, ..Self::default() }
+    }
+
     fn on_failed(
         &self,
         entry: &Entry<'_, Cluster>,
@@ -40,9 +45,10 @@ impl Fd1 {
             let message = format!("incarnation {who} is declared failed again, after its end");
             return findings.violated("FD1", entry.at, [entry.id], message);
         }
-        let Some(row) = self.ages.rows.row(who).filter(|row| row.begun) else { return };
-        let age = self.ages.age(row, decided);
-        if age != told && (row.last.is_some() || self.ages.floor.is_some()) {
+        let ages = self.ages.look();
+        let Some(row) = ages.rows.row(who).filter(|row| row.begun) else { return };
+        let age = ages.age(row, decided);
+        if age != told && (row.last.is_some() || ages.floor.is_some()) {
             let message = format!("incarnation {who} is declared failed at age {told}, but its age is {age}");
             findings.violated("FD1", entry.at, [entry.id], message);
         }
@@ -57,10 +63,11 @@ impl Fd1 {
     ) {
         self.ticked = Some(decided);
         let knobs = scene.system.knobs();
+        let mut ages = self.ages.look_mut();
         let mut over = Vec::new();
-        for (who, row) in self.ages.rows.iter() {
+        for (who, row) in ages.rows.iter() {
             let limit = Ages::timeout(knobs, row.role) + knobs.grace;
-            let age = self.ages.age(row, decided);
+            let age = ages.age(row, decided);
             if row.begun && age >= limit {
                 over.push((who, row.sure, age, limit));
             }
@@ -71,7 +78,7 @@ impl Fd1 {
                 findings.violated("FD1", entry.at, [entry.id], message);
             }
             // It may have ended without a word before the restart.
-            self.ages.rows.remove(who);
+            ages.rows.remove(who);
         }
     }
 
@@ -84,14 +91,13 @@ impl Fd1 {
         findings: &mut Findings,
     ) {
         let knobs = scene.system.knobs();
-        if let Some((row, true)) = self.ages.overdue(knobs, who, decided) {
-            let message = format!(
-                "incarnation {who} of age {} counts, although it has failed by then",
-                self.ages.age(&row, decided)
-            );
+        let ages = self.ages.look();
+        if let Some((row, true)) = ages.overdue(knobs, who, decided) {
+            let message =
+                format!("incarnation {who} of age {} counts, although it has failed by then", ages.age(&row, decided));
             findings.violated("FD1", entry.at, [entry.id], message);
         }
-        let ran = self.ticked.max(self.ages.floor);
+        let ran = self.ticked.max(ages.floor);
         if ran.is_some_and(|ran| decided.since(ran) > knobs.tick * TICKS_MAX) {
             let message = "no failure tick for more than two ticks, and no stall was told".to_owned();
             findings.violated("FD1", entry.at, [entry.id], message);
@@ -105,7 +111,7 @@ impl Checker<Cluster> for Fd1 {
     }
 
     fn interest(&self, interest: &mut Interest<Cluster>) {
-        Ages::interest(interest);
+        self.ages.interest(interest);
         interest.events(&["ticked"]);
     }
 

@@ -6,7 +6,7 @@
 //! coordinator that was left in peace, isn't declared. (How many heartbeats were lost in a row is known only message by
 //! message, and those are too many to look at.)
 
-use super::ages::Ages;
+use super::ages::{Ages, SharedAges};
 use super::calm::{Calm, delay_max};
 use super::{Event, event};
 use crate::Cluster;
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Fd2 {
-    ages: Ages,
+    ages: SharedAges,
     calm: Calm,
     /// The incarnation that each process uses, and where each one runs.
     uses: BTreeMap<NodeId, Incarnation>,
@@ -26,6 +26,11 @@ pub(super) struct Fd2 {
 }
 
 impl Fd2 {
+    /// One that goes by these ages.
+    pub(super) fn with(ages: SharedAges) -> Self {
+        Self { ages, ..Self::default() }
+    }
+
     fn on_timeout(
         &self,
         entry: &Entry<'_, Cluster>,
@@ -34,7 +39,8 @@ impl Fd2 {
         scene: &Scene<'_, Cluster>,
         findings: &mut Findings,
     ) {
-        let Some(row) = self.ages.rows.row(who).filter(|row| row.begun) else { return };
+        let ages = self.ages.look();
+        let Some(row) = ages.rows.row(who).filter(|row| row.begun) else { return };
         let knobs = scene.system.knobs();
         let limit = Ages::timeout(knobs, row.role) + knobs.grace;
         let silent = row.last.map(|last| decided.since(last));
@@ -77,9 +83,9 @@ impl Checker<Cluster> for Fd2 {
     }
 
     fn interest(&self, interest: &mut Interest<Cluster>) {
-        Ages::interest(interest);
+        self.ages.interest(interest);
         Calm::interest(interest);
-        interest.events(&["suspected", "stopped"]);
+        interest.events(&["failed", "suspected", "joined", "stopped"]);
     }
 
     fn on_entry(&mut self, entry: &Entry<'_, Cluster>, scene: &Scene<'_, Cluster>, findings: &mut Findings) {
@@ -88,7 +94,7 @@ impl Checker<Cluster> for Fd2 {
                 self.on_timeout(entry, (*incarnation, *age), decided, scene, findings);
             }
             Some((decided, Event::Suspected { incarnation, .. })) => {
-                if self.ages.alive(scene.system.knobs(), *incarnation, decided) == Some(true) {
+                if self.ages.look().alive(scene.system.knobs(), *incarnation, decided) == Some(true) {
                     let message = format!("incarnation {incarnation} is suspected before its timeout");
                     findings.violated("FD2", entry.at, [entry.id], message);
                 }

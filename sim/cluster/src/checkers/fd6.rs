@@ -4,7 +4,7 @@
 //! suspected from there to the end of the grace, overdue after it. The other readers are judged where they decide: a
 //! failure by FD1 and FD2, a quorum by QU1 and QU2, and a refusal because nobody of the previous quorum is alive here.
 
-use super::ages::Ages;
+use super::ages::{Ages, SharedAges};
 use super::{Event, event};
 use crate::{Cluster, ClusterView};
 use squall::{Checker, Entry, EntryId, Findings, Interest, NodeId, Scene};
@@ -13,8 +13,15 @@ use squall_coordinator::{Incarnation, MemberState, Refusal};
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Fd6 {
-    ages: Ages,
+    ages: SharedAges,
     previous: Vec<Incarnation>,
+}
+
+impl Fd6 {
+    /// One that goes by these ages.
+    pub(super) fn with(ages: SharedAges) -> Self {
+        Self { ages, ..Self::default() }
+    }
 }
 
 impl Checker<Cluster> for Fd6 {
@@ -23,7 +30,7 @@ impl Checker<Cluster> for Fd6 {
     }
 
     fn interest(&self, interest: &mut Interest<Cluster>) {
-        Ages::interest(interest);
+        self.ages.interest(interest);
         interest.events(&["formed", "refused"]);
         interest.views();
     }
@@ -35,9 +42,10 @@ impl Checker<Cluster> for Fd6 {
             }
             Some((decided, Event::Refused { incarnation, refusal: Refusal::NothingToShrink, .. })) => {
                 let knobs = scene.system.knobs();
-                let sure = |who: &&Incarnation| self.ages.rows.row(**who).is_some_and(|row| row.sure);
+                let ages = self.ages.look();
+                let sure = |who: &&Incarnation| ages.rows.row(**who).is_some_and(|row| row.sure);
                 let mut alive = self.previous.iter().filter(sure);
-                if let Some(who) = alive.find(|who| self.ages.alive(knobs, **who, decided) == Some(true)) {
+                if let Some(who) = alive.find(|who| ages.alive(knobs, **who, decided) == Some(true)) {
                     let message = format!(
                         "incarnation {incarnation} is refused for want of live members of the last quorum, but {who} is alive"
                     );

@@ -58,14 +58,14 @@ pub const PROPERTIES: &[&str] = &[
 /// Fresh checkers for one run. One entry can violate several properties; the first in this order names the cause best.
 #[must_use]
 pub fn all(_: &Cluster) -> Vec<Box<dyn Checker<Cluster>>> {
+    let ages = ages::SharedAges::default();
     vec![
         Box::new(fd3::Fd3::default()),
         Box::new(fd4::Fd4::default()),
         Box::new(fd7::Fd7::default()),
-        Box::new(fd2::Fd2::default()),
-        Box::new(fd1::Fd1::default()),
+        Box::new(fd2::Fd2::with(ages.reader())),
         Box::new(fd5::Fd5::default()),
-        Box::new(fd6::Fd6::default()),
+        Box::new(fd6::Fd6::with(ages.reader())),
         Box::new(nt1::Nt1::default()),
         Box::new(nt3::Nt3::default()),
         Box::new(nt4::Nt4::default()),
@@ -74,8 +74,10 @@ pub fn all(_: &Cluster) -> Vec<Box<dyn Checker<Cluster>>> {
         Box::new(nt6::Nt6),
         Box::new(qu6::Qu6::default()),
         Box::new(qu7::Qu7::default()),
-        Box::new(qu1::Qu1::default()),
-        Box::new(qu2::Qu2::default()),
+        Box::new(qu1::Qu1::with(ages.reader())),
+        Box::new(qu2::Qu2::with(ages.reader())),
+        // After all readers of the ages.
+        Box::new(fd1::Fd1::with(ages)),
         Box::new(qu3::Qu3::default()),
         Box::new(qu4::Qu4::default()),
         Box::new(qu5::Qu5::default()),

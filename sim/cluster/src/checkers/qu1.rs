@@ -5,7 +5,7 @@
 //! what is handed on is what was asked, and the member is alive by the one predicate. Besides, by ground truth: a request
 //! whose client gave up long enough ago, undisturbed, is not in it.
 
-use super::ages::Ages;
+use super::ages::SharedAges;
 use super::calm::{Calm, delay_max, sync_max};
 use super::clock::longest;
 use super::requests::Requests;
@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Qu1 {
-    ages: Ages,
+    ages: SharedAges,
     requests: Requests,
     calm: Calm,
     names: Names,
@@ -27,6 +27,11 @@ pub(super) struct Qu1 {
 }
 
 impl Qu1 {
+    /// One that goes by these ages.
+    pub(super) fn with(ages: SharedAges) -> Self {
+        Self { ages, ..Self::default() }
+    }
+
     fn request_problem(&self, who: Incarnation, number: Number, epoch: Epoch) -> Option<String> {
         if let Some(current) = self.requests.epoch.filter(|current| *current != epoch) {
             return Some(format!("counts in epoch {epoch}, but the current one is {current}"));
@@ -60,8 +65,9 @@ impl Qu1 {
             );
             return Some((message, told));
         }
-        if self.ages.alive(scene.system.knobs(), who, decided) == Some(false)
-            || self.ages.rows.row(who).is_none() && !self.ages.restarted
+        let ages = self.ages.look();
+        if ages.alive(scene.system.knobs(), who, decided) == Some(false)
+            || ages.rows.row(who).is_none() && !ages.restarted
         {
             return Some(("isn't alive".to_owned(), told));
         }
@@ -111,7 +117,7 @@ impl Checker<Cluster> for Qu1 {
     }
 
     fn interest(&self, interest: &mut Interest<Cluster>) {
-        Ages::interest(interest);
+        self.ages.interest(interest);
         Requests::interest(interest);
         Calm::interest(interest);
         interest.events(&["gave_up"]);

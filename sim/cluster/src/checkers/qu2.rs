@@ -6,7 +6,7 @@
 //! of the healthy replicas and then all of them or the first has waited `join_timeout`. After a restart some replicas may
 //! have ended without a word, so the number of the healthy is known within bounds only.
 
-use super::ages::Ages;
+use super::ages::SharedAges;
 use super::requests::Requests;
 use super::{Event, event};
 use crate::Cluster;
@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Qu2 {
-    ages: Ages,
+    ages: SharedAges,
     requests: Requests,
     /// The members of the last formation; `None` before the first, and while it isn't known.
     previous: Option<BTreeSet<Incarnation>>,
@@ -35,19 +35,26 @@ struct Formed<'a> {
 }
 
 impl Qu2 {
+    /// One that goes by these ages.
+    pub(super) fn with(ages: SharedAges) -> Self {
+        Self { ages, ..Self::default() }
+    }
+
     /// The fewest and the most replicas that are healthy.
     fn healthy(&self, now: Time, scene: &Scene<'_, Cluster>) -> (u32, u32) {
         let timeout = scene.system.knobs().replica_timeout;
-        let replicas = self.ages.rows.iter().map(|(_, row)| row).filter(|row| row.role == Role::Replica);
-        let alive = replicas.filter(|row| self.ages.age(row, now) < timeout && (row.begun || self.ages.restarted));
+        let ages = self.ages.look();
+        let replicas = ages.rows.iter().map(|(_, row)| row).filter(|row| row.role == Role::Replica);
+        let alive = replicas.filter(|row| ages.age(row, now) < timeout && (row.begun || ages.restarted));
         alive.fold((0, 0), |(least, most), row| (least + u32::from(row.sure && row.begun), most + 1))
     }
 
     fn candidates(&self, now: Time, scene: &Scene<'_, Cluster>) -> BTreeSet<Incarnation> {
         let knobs = scene.system.knobs();
+        let ages = self.ages.look();
         let open = self.requests.open.keys().copied();
         let mut candidates: BTreeSet<Incarnation> =
-            open.filter(|&who| self.ages.alive(knobs, who, now) != Some(false)).collect();
+            open.filter(|&who| ages.alive(knobs, who, now) != Some(false)).collect();
         let shrinks = |who: &Incarnation| {
             let number = self.requests.open[who].number;
             self.requests.asked(*who, number).is_some_and(|asked| asked.shrink_only)
@@ -133,7 +140,7 @@ impl Checker<Cluster> for Qu2 {
     }
 
     fn interest(&self, interest: &mut Interest<Cluster>) {
-        Ages::interest(interest);
+        self.ages.interest(interest);
         Requests::interest(interest);
     }
 
