@@ -1,6 +1,7 @@
 //! Faults: when they strike, what they do to the world, and how they end.
 
 use super::network::{LinkEffect, LinkFault, Reach, Singled};
+use super::troubles::Troubles;
 use super::{Happening, World};
 use crate::{
     Action, ClockChange, DiskChange, DiskState, DownCause, EventOf, Hop, Links, Moment, NodeId, NodeSet, NodeState,
@@ -27,8 +28,8 @@ enum Undo {
     Restart(Vec<NodeId>),
     Resume(Vec<NodeId>),
     Speed(Vec<NodeId>),
-    Link(u64),
-    Singled(u64),
+    Link,
+    Singled,
     Clock(Vec<NodeId>, ClockChange),
     Disk(Vec<NodeId>, DiskChange),
 }
@@ -45,13 +46,14 @@ pub(super) struct Faults {
     on_records: Vec<usize>,
     undo: BTreeMap<u64, Undo>,
     token: u64,
-    /// Disks that a fault changed: counts as an effect once they are used.
-    disks: Vec<(NodeId, usize)>,
+    /// Disks that the fault of a token and an index changed: counts as an effect once they are used.
+    disks: Vec<(NodeId, u64, usize)>,
     tears: Vec<(NodeId, usize)>,
     unreadable: Vec<(NodeId, usize)>,
     /// By hazard and group: until when its rate is raised.
     raised_until: Vec<Vec<Time>>,
-    over: bool,
+    /// Whether the fault phase is over: nothing strikes any more.
+    pub(super) over: bool,
 }
 
 impl Faults {
@@ -128,7 +130,7 @@ impl Faults {
     }
 
     pub(super) fn disk_used(&mut self, node: NodeId) {
-        for &(changed, fault) in &self.disks {
+        for &(changed, _, fault) in &self.disks {
             if changed == node {
                 self.strikes[fault] += 1;
             }
@@ -173,7 +175,7 @@ impl<S: System> World<'_, S> {
         match strike {
             Strike::Undo { token } => {
                 if let Some(undo) = self.faults.undo.remove(&token) {
-                    self.undo(undo);
+                    self.undo(token, undo);
                 }
             }
             Strike::Fire { .. } | Strike::Hazard { .. } if self.faults.over => {}
@@ -210,14 +212,18 @@ impl<S: System> World<'_, S> {
         let described = &plan.faults[fault];
         let generated = matches!(described.trigger, Trigger::Every { .. } | Trigger::Rate { .. });
         let room = if generated { self.room() } else { usize::MAX };
-        let Some(undo) = self.apply(fault, &described.action, room) else { return };
+        let token = self.faults.token();
+        let Some(undo) = self.apply(fault, token, &described.action, room) else { return };
         if let (Some((low, high)), Some(undo)) = (described.lasts, undo) {
             let lasts = self.faults.randoms[fault].span(low, high);
-            let token = self.faults.token();
-            self.faults.undo.insert(token, undo);
-            let tie = self.faults.tie();
-            self.queue.push(self.now + lasts, tie, Happening::Strike(Strike::Undo { token }));
+            self.undo_after(lasts, token, undo);
         }
+    }
+
+    fn undo_after(&mut self, lasts: Span, token: u64, undo: Undo) {
+        self.faults.undo.insert(token, undo);
+        let tie = self.faults.tie();
+        self.queue.push(self.now + lasts, tie, Happening::Strike(Strike::Undo { token }));
     }
 
     /// How many more nodes generated faults may impair.
@@ -235,11 +241,11 @@ impl<S: System> World<'_, S> {
     }
 
     /// Does what a fault does. `None` if there was nobody to do it to; else how it is undone, if it can be.
-    fn apply(&mut self, fault: usize, action: &Action, room: usize) -> Option<Option<Undo>> {
+    fn apply(&mut self, fault: usize, token: u64, action: &Action, room: usize) -> Option<Option<Undo>> {
         match action {
             Action::Crash(targets) => {
                 let nodes = self.choose(fault, targets, room, |state| state.up);
-                nodes.iter().for_each(|&node| self.crash(node));
+                nodes.iter().for_each(|&node| self.crash(node, token));
                 self.affected(fault, nodes, Undo::Restart)
             }
             Action::Restart { targets, disk, moved } => {
@@ -254,6 +260,7 @@ impl<S: System> World<'_, S> {
                 let nodes = self.choose(fault, targets, room, |state| state.up && !state.paused);
                 for &node in &nodes {
                     self.states[node.index()].paused = true;
+                    self.places[node.index()].troubles.paused_by = token;
                     self.tell(node, Truth::Pause);
                 }
                 self.affected(fault, nodes, Undo::Resume)
@@ -265,7 +272,10 @@ impl<S: System> World<'_, S> {
             }
             Action::Slow { targets, step } => {
                 let nodes = self.choose(fault, targets, room, |state| state.up);
-                nodes.iter().for_each(|&node| self.set_speed(node, *step));
+                for &node in &nodes {
+                    self.places[node.index()].troubles.steps.push(token, *step);
+                    self.set_speed(node);
+                }
                 self.affected(fault, nodes, Undo::Speed)
             }
             Action::Request { targets, name } => {
@@ -279,22 +289,22 @@ impl<S: System> World<'_, S> {
             }
             Action::Clock { targets, change } => {
                 let nodes = self.choose(fault, targets, usize::MAX, |_| true);
-                nodes.iter().for_each(|&node| self.change_clock(node, *change));
+                nodes.iter().for_each(|&node| self.change_clock(node, token, *change));
                 let change = *change;
                 self.affected(fault, nodes, |nodes| Undo::Clock(nodes, change))
             }
-            Action::Disk { targets, change } => self.change_disks(fault, targets, *change),
+            Action::Disk { targets, change } => self.change_disks(fault, token, targets, *change),
             Action::Cut(_)
             | Action::Isolate { .. }
             | Action::Split(_)
             | Action::Clog(_)
             | Action::Degrade { .. }
             | Action::Heal(_)
-            | Action::Next { .. } => self.apply_to_links(fault, action, room),
+            | Action::Next { .. } => self.apply_to_links(fault, token, action, room),
         }
     }
 
-    fn apply_to_links(&mut self, fault: usize, action: &Action, room: usize) -> Option<Option<Undo>> {
+    fn apply_to_links(&mut self, fault: usize, token: u64, action: &Action, room: usize) -> Option<Option<Undo>> {
         let (reach, effect) = match action {
             Action::Cut(links) => (Reach::Links(links.clone()), LinkEffect::Cut),
             Action::Isolate { targets, inbound, outbound } => {
@@ -324,10 +334,9 @@ impl<S: System> World<'_, S> {
                 return Some(None);
             }
             Action::Next { kind, links, count, fate } => {
-                let token = self.faults.token();
                 let singled = Singled { token, fault, kind: *kind, links: links.clone(), left: *count, fate: *fate };
                 self.network.singled.push(singled);
-                return Some(Some(Undo::Singled(token)));
+                return Some(Some(Undo::Singled));
             }
             Action::Crash(_)
             | Action::Restart { .. }
@@ -341,20 +350,19 @@ impl<S: System> World<'_, S> {
         if matches!(effect, LinkEffect::Cut | LinkEffect::Clog { .. }) && reach.impaired() > room {
             return None;
         }
-        let token = self.faults.token();
         self.network.faults.push(LinkFault { token, fault: Some(fault), reach, healed: Vec::new(), effect });
         self.tell(NodeId(0), Truth::Link { fault: fault as u32, begins: true });
-        Some(Some(Undo::Link(token)))
+        Some(Some(Undo::Link))
     }
 
     /// Whom a fault strikes: all candidates that it can strike, or a drawn few of them; never more than there is room for.
     fn choose(&mut self, fault: usize, targets: &Targets, room: usize, can: fn(&NodeState) -> bool) -> Vec<NodeId> {
-        let spared = room < usize::MAX;
+        let generated = matches!(self.plan.faults[fault].trigger, Trigger::Every { .. } | Trigger::Rate { .. });
         let mut nodes: Vec<NodeId> = targets
             .among
             .iter()
             .filter(|&node| can(&self.states[node.index()]))
-            .filter(|&node| !spared || !self.plan.budget.spared.contains(node))
+            .filter(|&node| !generated || !self.plan.budget.spared.contains(node))
             .collect();
         let count = targets.count.map_or(nodes.len(), |count| count as usize).min(room);
         if count < nodes.len() {
@@ -379,8 +387,9 @@ impl<S: System> World<'_, S> {
         Some(Some(undo(nodes)))
     }
 
-    fn crash(&mut self, node: NodeId) {
+    fn crash(&mut self, node: NodeId, token: u64) {
         if self.kill(node, DownCause::Crash) {
+            self.places[node.index()].troubles.down_by = token;
             let until = self.plan.hazards.iter().map(|hazard| self.now + hazard.window);
             for ((hazard, raised), until) in self.plan.hazards.iter().zip(&mut self.faults.raised_until).zip(until) {
                 for (group, raised) in hazard.groups.iter().zip(raised) {
@@ -410,18 +419,51 @@ impl<S: System> World<'_, S> {
         }
     }
 
-    fn set_speed(&mut self, node: NodeId, step: Span) {
-        self.places[node.index()].step = step;
+    /// Lets every step take as long as the newest fault wants it to.
+    fn set_speed(&mut self, node: NodeId) {
+        let place = &mut self.places[node.index()];
+        let step = place.troubles.steps.top().unwrap_or(Span::ZERO);
+        place.step = step;
         self.tell(node, Truth::Slow { step });
     }
 
-    fn change_clock(&mut self, node: NodeId, change: ClockChange) {
-        self.places[node.index()].clock.change(self.now, change);
+    fn change_clock(&mut self, node: NodeId, token: u64, change: ClockChange) {
+        let place = &mut self.places[node.index()];
+        match change {
+            ClockChange::Drift(ppm) => place.troubles.drifts.push(token, ppm),
+            ClockChange::WallStrobe(nanos) => place.troubles.strobes.push(token, nanos),
+            ClockChange::Freeze => place.troubles.freezes.push(token, ()),
+            ClockChange::WallStep(_) | ClockChange::MonotonicStep(_) => {}
+        }
+        place.clock.change(self.now, change);
         let calendar_only = matches!(change, ClockChange::WallStep(_) | ClockChange::WallStrobe(_));
         self.clock_changed(node, matches!(change, ClockChange::MonotonicStep(_)));
         if !calendar_only {
             self.set_wake_anew(node);
         }
+    }
+
+    fn calm_clock(&mut self, node: NodeId, token: u64, change: ClockChange) {
+        let place = &mut self.places[node.index()];
+        let troubles = &mut place.troubles;
+        let changed = match change {
+            ClockChange::Drift(_) => troubles.drifts.remove(token),
+            ClockChange::WallStrobe(_) => troubles.strobes.remove(token),
+            ClockChange::Freeze => troubles.freezes.remove(token),
+            ClockChange::WallStep(_) | ClockChange::MonotonicStep(_) => false,
+        };
+        if !changed {
+            return;
+        }
+        place.clock.calm(self.now, change, troubles.drifts.top().unwrap_or(place.natural_drift_ppm));
+        if let Some(nanos) = troubles.strobes.top() {
+            place.clock.change(self.now, ClockChange::WallStrobe(nanos));
+        }
+        if troubles.freezes.top().is_some() {
+            place.clock.change(self.now, ClockChange::Freeze);
+        }
+        self.clock_changed(node, false);
+        self.set_wake_anew(node);
     }
 
     fn clock_changed(&mut self, node: NodeId, stepped: bool) {
@@ -431,37 +473,48 @@ impl<S: System> World<'_, S> {
         self.tell(node, Truth::Clock { drift_ppm, wall_offset, frozen, stepped });
     }
 
-    fn change_disks(&mut self, fault: usize, targets: &Targets, change: DiskChange) -> Option<Option<Undo>> {
+    fn change_disks(
+        &mut self,
+        fault: usize,
+        token: u64,
+        targets: &Targets,
+        change: DiskChange,
+    ) -> Option<Option<Undo>> {
         let nodes = self.choose(fault, targets, usize::MAX, |_| true);
         for &node in &nodes {
-            let disk = &mut self.places[node.index()].disk;
+            let place = &mut self.places[node.index()];
             match change {
-                DiskChange::Sync { min, max } => {
-                    let quality = &mut self.places[node.index()].disk_quality;
-                    (quality.sync_min, quality.sync_max) = (min, max);
-                    self.faults.disks.push((node, fault));
-                }
-                DiskChange::Full => {
-                    disk.transition_to(DiskState::Full);
-                    self.faults.disks.push((node, fault));
-                }
-                DiskChange::Stuck => {
-                    disk.transition_to(DiskState::Stuck);
-                    self.faults.disks.push((node, fault));
-                }
+                DiskChange::Sync { min, max } => place.troubles.syncs.push(token, (min, max)),
+                DiskChange::Full => place.troubles.disks.push(token, DiskState::Full),
+                DiskChange::Stuck => place.troubles.disks.push(token, DiskState::Stuck),
                 DiskChange::Unreadable => {
-                    disk.set_unreadable(true);
+                    place.troubles.unreadable.push(token, ());
                     self.faults.unreadable.push((node, fault));
                 }
                 DiskChange::TornTail => {
-                    disk.tear_next();
+                    place.disk.tear_next();
                     self.faults.tears.push((node, fault));
                 }
             }
-            let state = self.places[node.index()].disk.state();
-            self.tell(node, Truth::Disk { state });
+            if matches!(change, DiskChange::Sync { .. } | DiskChange::Full | DiskChange::Stuck) {
+                self.faults.disks.push((node, token, fault));
+            }
+            self.set_disk(node);
         }
         if nodes.is_empty() { None } else { Some(Some(Undo::Disk(nodes, change))) }
+    }
+
+    /// Lets the disk be as the newest faults want it to be.
+    fn set_disk(&mut self, node: NodeId) {
+        let place = &mut self.places[node.index()];
+        let (min, max) = place.troubles.syncs.top().unwrap_or((self.plan.disk.sync_min, self.plan.disk.sync_max));
+        (place.disk_quality.sync_min, place.disk_quality.sync_max) = (min, max);
+        place.disk.set_unreadable(place.troubles.unreadable.top().is_some());
+        let state = place.troubles.disks.top().unwrap_or(DiskState::Working);
+        if place.disk.state() != state {
+            place.disk.transition_to(state);
+        }
+        self.tell(node, Truth::Disk { state });
     }
 
     fn heal(&mut self, fault: usize, links: &Links) {
@@ -495,28 +548,37 @@ impl<S: System> World<'_, S> {
         }
     }
 
-    fn undo(&mut self, undo: Undo) {
+    /// Undoes what the fault of this token did, as far as no other fault has taken its place.
+    fn undo(&mut self, token: u64, undo: Undo) {
         match undo {
             Undo::Restart(nodes) => {
                 for node in nodes {
+                    if self.places[node.index()].troubles.down_by != token {
+                        continue;
+                    }
                     let tie = self.faults.tie();
                     let restart = Happening::Restart { node, disk: RestartDisk::Same, moved: false };
                     self.queue.push(self.now, tie, restart);
                 }
             }
-            Undo::Resume(nodes) => nodes.into_iter().for_each(|node| self.resume(node)),
-            Undo::Speed(nodes) => nodes.into_iter().for_each(|node| self.set_speed(node, Span::ZERO)),
-            Undo::Link(token) => self.mend(token),
-            Undo::Singled(token) => self.network.singled.retain(|singled| singled.token != token),
-            Undo::Clock(nodes, change) => {
+            Undo::Resume(nodes) => {
                 for node in nodes {
-                    let place = &mut self.places[node.index()];
-                    place.clock.calm(self.now, change, place.natural_drift_ppm);
-                    self.clock_changed(node, false);
-                    self.set_wake_anew(node);
+                    if self.places[node.index()].troubles.paused_by == token {
+                        self.resume(node);
+                    }
                 }
             }
-            Undo::Disk(nodes, change) => nodes.into_iter().for_each(|node| self.mend_disk(node, change)),
+            Undo::Speed(nodes) => {
+                for node in nodes {
+                    if self.places[node.index()].troubles.steps.remove(token) {
+                        self.set_speed(node);
+                    }
+                }
+            }
+            Undo::Link => self.mend(token),
+            Undo::Singled => self.network.singled.retain(|singled| singled.token != token),
+            Undo::Clock(nodes, change) => nodes.into_iter().for_each(|node| self.calm_clock(node, token, change)),
+            Undo::Disk(nodes, change) => nodes.into_iter().for_each(|node| self.mend_disk(node, token, change)),
         }
     }
 
@@ -531,18 +593,19 @@ impl<S: System> World<'_, S> {
         }
     }
 
-    fn mend_disk(&mut self, node: NodeId, change: DiskChange) {
-        let place = &mut self.places[node.index()];
-        match change {
-            DiskChange::Sync { .. } => place.disk_quality = self.plan.disk,
-            DiskChange::Full | DiskChange::Stuck => {
-                place.disk.transition_to(DiskState::Working);
-            }
-            DiskChange::Unreadable => place.disk.set_unreadable(false),
-            DiskChange::TornTail => {}
+    fn mend_disk(&mut self, node: NodeId, token: u64, change: DiskChange) {
+        let troubles = &mut self.places[node.index()].troubles;
+        let changed = match change {
+            DiskChange::Sync { .. } => troubles.syncs.remove(token),
+            DiskChange::Full | DiskChange::Stuck => troubles.disks.remove(token),
+            DiskChange::Unreadable => troubles.unreadable.remove(token),
+            DiskChange::TornTail => false,
+        };
+        if !changed {
+            return;
         }
-        self.faults.disks.retain(|&(changed, _)| changed != node);
-        self.tell(node, Truth::Disk { state: DiskState::Working });
+        self.faults.disks.retain(|&(changed, by, _)| (changed, by) != (node, token));
+        self.set_disk(node);
         self.begin_sync(node);
     }
 
@@ -570,9 +633,9 @@ impl<S: System> World<'_, S> {
             && self.room() > 0
             && !self.plan.budget.spared.contains(node)
         {
-            self.crash(node);
-            let tie = self.faults.tie();
-            self.queue.push(self.now + down, tie, Happening::Restart { node, disk: RestartDisk::Same, moved: false });
+            let token = self.faults.token();
+            self.crash(node, token);
+            self.undo_after(down, token, Undo::Restart(vec![node]));
         }
     }
 
@@ -668,11 +731,14 @@ impl<S: System> World<'_, S> {
     /// Undoes every fault, heals a core, and stops or isolates everybody else.
     pub(super) fn stabilise(&mut self) {
         self.faults.over = true;
-        for undo in std::mem::take(&mut self.faults.undo).into_values() {
+        for (token, undo) in std::mem::take(&mut self.faults.undo) {
             if !matches!(undo, Undo::Restart(_)) {
-                self.undo(undo);
+                self.undo(token, undo);
             }
         }
+        // What is used from now on is used after the faults: it proves no effect of theirs.
+        self.faults.disks.clear();
+        self.faults.unreadable.clear();
         for fault in std::mem::take(&mut self.network.faults) {
             if let LinkEffect::Clog { held } = fault.effect {
                 self.relaunch(held);
@@ -709,15 +775,18 @@ impl<S: System> World<'_, S> {
     /// Ends what is wrong with a node itself: its disk, its clock, its speed.
     fn calm(&mut self, node: NodeId) {
         let place = &mut self.places[node.index()];
-        place.disk.set_unreadable(false);
-        place.disk_quality = self.plan.disk;
-        if place.disk.state() != DiskState::Working && place.disk.transition_to(DiskState::Working) {
-            self.tell(node, Truth::Disk { state: DiskState::Working });
+        let slow = place.step > Span::ZERO;
+        let down_by = place.troubles.down_by;
+        place.troubles = Troubles { down_by, ..Troubles::default() };
+        if place.disk.state() == DiskState::Working {
+            place.disk.set_unreadable(false);
+            place.disk_quality = self.plan.disk;
+        } else {
+            self.set_disk(node);
         }
         self.begin_sync(node);
-        let place = &mut self.places[node.index()];
-        if place.step > Span::ZERO {
-            self.set_speed(node, Span::ZERO);
+        if slow {
+            self.set_speed(node);
         }
         let place = &mut self.places[node.index()];
         if place.clock.frozen() || place.clock.drift_ppm() != place.natural_drift_ppm {

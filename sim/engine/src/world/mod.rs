@@ -7,6 +7,7 @@ mod frame;
 mod network;
 mod queue;
 mod recorder;
+mod troubles;
 
 use crate::{
     Checker, DropReason, EntryId, EventOf, Fact, Findings, Hop, MessageCounts, MessageOf, Moment, NodeId, NodeSet,
@@ -21,6 +22,7 @@ use recorder::Recorder;
 use squall_machine::{Address, Batch, Effects, Input, Kind, Machine, Outbox, Random, Released, Span, Synced, Time};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
+use troubles::Troubles;
 
 type RequestOf<S> = <<S as System>::Node as Machine>::Request;
 
@@ -66,6 +68,7 @@ struct Place<S: System> {
     disk_quality: crate::DiskQuality,
     /// How long a step takes.
     step: Span,
+    troubles: Troubles,
     /// How this node's messages travel.
     network: Random,
     /// How long its disk takes, what a crash leaves on it, where its clocks start.
@@ -147,6 +150,7 @@ impl<'a, S: System> World<'a, S> {
                     disk: Disk::new(),
                     disk_quality: plan.disk,
                     step: Span::ZERO,
+                    troubles: Troubles::default(),
                     network: Random::numbered(seed, "network", index),
                     hardware: Random::numbered(seed, "hardware", index),
                     ties: Random::numbered(seed, "ties", index),
@@ -289,9 +293,9 @@ impl<'a, S: System> World<'a, S> {
 
     // ---- processes
 
-    /// A process starts, unless one runs.
+    /// A process starts, unless one runs, or the fault phase is over and the node is outside the core.
     fn start(&mut self, node: NodeId, disk: RestartDisk, moved: bool) {
-        if self.states[node.index()].up {
+        if self.states[node.index()].up || self.faults.over && !self.core.contains(node) {
             return;
         }
         let place = &mut self.places[node.index()];
@@ -311,6 +315,7 @@ impl<'a, S: System> World<'a, S> {
         let origin =
             if place.hardware.below(2) == 0 { 0 } else { place.hardware.below(Span::from_secs(3_600).as_nanos()) };
         place.clock.restart(self.now, origin);
+        place.troubles.down_by = 0;
         let start = Start {
             node,
             life: state.life,
@@ -340,6 +345,7 @@ impl<'a, S: System> World<'a, S> {
         let place = &mut self.places[node.index()];
         let Some(process) = place.process.take() else { return false };
         let loss = place.disk.crash(&mut place.hardware);
+        place.troubles.paused_by = 0;
         self.states[node.index()].up = false;
         self.states[node.index()].paused = false;
         if loss.torn {
@@ -595,39 +601,15 @@ impl<'a, S: System> World<'a, S> {
         }
     }
 
-    fn arrive(&mut self, mut flight: Flight<MessageOf<S>>) {
-        if self.faults.watches_messages() {
-            self.on_message(&flight.hop, Moment::Before);
-        }
+    fn arrive(&mut self, flight: Flight<MessageOf<S>>) {
+        let Some(flight) = self.let_through(flight) else { return };
+        let Some(mut flight) = self.decode(flight) else { return };
         let hop = flight.hop;
-        if let Some(index) = self.network.barred(hop.from, hop.to) {
-            self.faults.struck(self.network.faults[index].fault);
-            if matches!(self.network.faults[index].effect, LinkEffect::Cut) {
-                self.drop_message(hop, DropReason::Cut);
-            } else {
-                self.hold(index, flight);
-            }
-            return;
-        }
-        let state = &self.states[hop.to.index()];
-        if flight.to != hop.to.address(state.moves) {
-            self.drop_message(hop, DropReason::Moved);
-            return;
-        }
-        if !state.up {
-            self.drop_message(hop, DropReason::Down);
-            return;
-        }
-        if flight.corrupt {
-            let mut bytes = frame::encode(&flight.message);
-            frame::flip(&mut bytes, &mut self.places[hop.from.index()].network);
-            match frame::decode(&bytes) {
-                Ok(message) => flight.message = message,
-                Err(_) => {
-                    self.drop_message(hop, DropReason::Corrupt);
-                    return;
-                }
-            }
+        if self.faults.watches_messages() {
+            self.on_message(&hop, Moment::Before);
+            // What that set off may have barred the way, or stopped the receiver.
+            let Some(still) = self.let_through(flight) else { return };
+            flight = still;
         }
         if self.free(hop.to) {
             self.deliver(flight);
@@ -639,6 +621,46 @@ impl<'a, S: System> World<'a, S> {
             self.drop_message(hop, DropReason::Overflow);
         } else {
             self.wait(hop.to, Waiting::Message(flight));
+        }
+    }
+
+    /// Keeps back or drops what can't be handed over right now.
+    fn let_through(&mut self, flight: Flight<MessageOf<S>>) -> Option<Flight<MessageOf<S>>> {
+        let hop = flight.hop;
+        if let Some(index) = self.network.barred(hop.from, hop.to) {
+            self.faults.struck(self.network.faults[index].fault);
+            if matches!(self.network.faults[index].effect, LinkEffect::Cut) {
+                self.drop_message(hop, DropReason::Cut);
+            } else {
+                self.hold(index, flight);
+            }
+            return None;
+        }
+        let state = &self.states[hop.to.index()];
+        if flight.to != hop.to.address(state.moves) {
+            self.drop_message(hop, DropReason::Moved);
+            return None;
+        }
+        if !state.up {
+            self.drop_message(hop, DropReason::Down);
+            return None;
+        }
+        Some(flight)
+    }
+
+    /// What the receiver's decoder makes of a message of which a bit may have flipped.
+    fn decode(&mut self, mut flight: Flight<MessageOf<S>>) -> Option<Flight<MessageOf<S>>> {
+        if !std::mem::take(&mut flight.corrupt) {
+            return Some(flight);
+        }
+        let mut bytes = frame::encode(&flight.message);
+        frame::flip(&mut bytes, &mut self.places[flight.hop.from.index()].network);
+        match frame::decode(&bytes) {
+            Ok(message) => Some(Flight { message, ..flight }),
+            Err(_) => {
+                self.drop_message(flight.hop, DropReason::Corrupt);
+                None
+            }
         }
     }
 

@@ -91,6 +91,8 @@ pub(crate) struct Empty {}
 pub(crate) struct Echo {
     pub(crate) nodes: u32,
     pub(crate) panics_at: Option<u64>,
+    /// How many of the last nodes are outside the core.
+    pub(crate) frozen: usize,
 }
 
 impl System for Echo {
@@ -105,7 +107,7 @@ impl System for Echo {
     const PROPERTIES: &'static [&'static str] = &[];
 
     fn new(_: Empty, _: Empty, _: Empty) -> Result<Self, squall::InvalidKey> {
-        Ok(Self { nodes: 3, panics_at: None })
+        Ok(Self { nodes: 3, panics_at: None, frozen: 0 })
     }
 
     fn layout(&self) -> Layout {
@@ -129,7 +131,7 @@ impl System for Echo {
     }
 
     fn core(&self, nodes: &[NodeState], _: &mut Random) -> NodeSet {
-        NodeSet::first(nodes.len())
+        NodeSet::first(nodes.len() - self.frozen)
     }
 
     fn liveness_bound(&self, _: Span, _: Span) -> Span {

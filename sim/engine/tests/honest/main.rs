@@ -26,7 +26,7 @@ enum Seen {
 type History = Vec<(Time, NodeId, Seen)>;
 
 fn system() -> Echo {
-    Echo { nodes: 3, panics_at: None }
+    Echo { nodes: 3, panics_at: None, frozen: 0 }
 }
 
 fn observe(system: &Echo, plan: &Plan, seed: u64) -> (Outcome, History) {
@@ -453,7 +453,7 @@ fn a_scripted_fault_without_effect_makes_the_run_vacuous() {
 
 #[test]
 fn the_budget_holds_generated_faults_back() {
-    let system = Echo { nodes: 6, panics_at: None };
+    let system = Echo { nodes: 6, panics_at: None, frozen: 0 };
     let mut plan = plan(&system, Vec::new());
     plan.faults.push(Fault {
         trigger: Trigger::Rate { mean: Span::from_millis(50), from: secs(0), until: secs(10) },
@@ -481,8 +481,133 @@ fn the_budget_holds_generated_faults_back() {
 }
 
 #[test]
+fn generated_faults_of_any_kind_leave_the_spared_alone_also_without_a_limit() {
+    let system = system();
+    let mut plan = plan(&system, Vec::new());
+    let among = || Targets { among: NodeSet::first(3), count: None };
+    for action in [
+        Action::Crash(among()),
+        Action::Clock { targets: among(), change: ClockChange::WallStep(1) },
+        Action::Disk { targets: among(), change: DiskChange::Stuck },
+        Action::Request { targets: among(), name: "ask".to_owned() },
+    ] {
+        let trigger = Trigger::Every { period: secs(2), from: secs(1), until: secs(9) };
+        plan.faults = vec![Fault { trigger, action, lasts: Some((secs(1), secs(1))), may_miss: false }];
+        plan.budget = squall::Budget { impaired_max: None, spared: one(A) };
+        let (outcome, history) = observe(&system, &plan, 1);
+        assert!(outcome.strikes[0] > 0);
+        let spared = history.iter().filter(|(at, node, seen)| {
+            *node == A && after(*at, 0) && matches!(seen, Seen::Truth(truth) if !matches!(truth, Truth::Phase { .. }))
+        });
+        assert_eq!(spared.count(), 0, "{:?}", plan.faults[0].action);
+    }
+}
+
+/// Whether a fault is in force at A, by what the harness told of it last.
+fn in_force(history: &History, at: u64, judge: fn(&Truth) -> Option<bool>) -> bool {
+    let told = history.iter().filter(|(when, node, _)| *node == A && *when <= Time::ZERO + secs(at));
+    let last =
+        told.filter_map(|(.., seen)| if let Seen::Truth(truth) = seen { judge(truth) } else { None }).next_back();
+    last.unwrap_or(false)
+}
+
+#[test]
+fn of_two_faults_that_overlap_each_ends_at_its_own_time() {
+    let slow = || Action::Slow { targets: target(A), step: Span::from_millis(1) };
+    let stuck = || Action::Disk { targets: target(A), change: DiskChange::Stuck };
+    let full = || Action::Disk { targets: target(A), change: DiskChange::Full };
+    let torn = || Action::Disk { targets: target(A), change: DiskChange::TornTail };
+    let drift = |ppm| Action::Clock { targets: target(A), change: ClockChange::Drift(ppm) };
+    let freeze = || Action::Clock { targets: target(A), change: ClockChange::Freeze };
+    let slowed = |truth: &Truth| if let Truth::Slow { step } = truth { Some(*step > Span::ZERO) } else { None };
+    let broken = |truth: &Truth| match truth {
+        Truth::Disk { state } => Some(*state != squall::DiskState::Working),
+        _ => None,
+    };
+    let fast = |truth: &Truth| if let Truth::Clock { drift_ppm, .. } = truth { Some(*drift_ppm != 0) } else { None };
+    let frozen = |truth: &Truth| if let Truth::Clock { frozen, .. } = truth { Some(*frozen) } else { None };
+    type Judge = fn(&Truth) -> Option<bool>;
+    // Whether the second, if it lasts longer, keeps in force what the first began.
+    let table: [(Action, Action, Judge, bool); 6] = [
+        (slow(), slow(), slowed, true),
+        (stuck(), full(), broken, true),
+        (full(), stuck(), broken, true),
+        (stuck(), torn(), broken, false),
+        (drift(50), drift(90), fast, true),
+        (freeze(), drift(0), frozen, false),
+    ];
+    let system = system();
+    for (first, second, judge, keeps) in table {
+        for (from, until) in [(3, 4), (3, 8)] {
+            let faults = vec![lasting(2, 6, first.clone()), lasting(from, until, second.clone())];
+            let mut plan = plan(&system, faults);
+            plan.faults.iter_mut().for_each(|fault| fault.may_miss = true);
+            let (_, history) = observe(&system, &plan, 1);
+            let expected = [(5, true), (7, keeps && until > 6), (9, false)];
+            for (at, expected) in expected {
+                assert_eq!(in_force(&history, at, judge), expected, "{first:?}, {second:?} until {until}, at {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_end_of_a_fault_touches_nothing_that_a_later_one_did() {
+    let restart = || Action::Restart { targets: target(A), disk: RestartDisk::Same, moved: false };
+    let system = system();
+    // The first fault's time is over at 6, when the second is in force in another life.
+    let faults = vec![lasting(2, 6, Action::Crash(target(A))), at(3, restart()), at(4, Action::Crash(target(A)))];
+    let (_, history) = observe(&system, &plan(&system, faults), 1);
+    assert_eq!(beaten(&history, A, 4, 10), 0, "nobody restarts it");
+    let faults = vec![
+        lasting(2, 6, Action::Pause(target(A))),
+        at(3, Action::Resume(target(A))),
+        lasting(4, 9, Action::Pause(target(A))),
+    ];
+    let (_, history) = observe(&system, &plan(&system, faults), 1);
+    assert_eq!(beaten(&history, A, 4, 9), 0, "nobody resumes it");
+}
+
+#[test]
+fn what_a_fault_killed_stays_down_outside_the_core() {
+    let system = Echo { nodes: 6, panics_at: None, frozen: 3 };
+    let mut plan = plan(&system, Vec::new());
+    plan.stabilise = true;
+    let (groups, down) = (vec![NodeSet::first(6)], (secs(1), secs(2)));
+    let (mean, window) = (secs(5), secs(1));
+    plan.hazards.push(squall::Hazard { groups, mean, factor: 1, window, down, from: secs(0), until: secs(10) });
+    let mut down_at_the_end = 0;
+    for seed in 0..SEEDS {
+        let (_, history) = observe(&system, &plan, seed);
+        for (at, node, seen) in &history {
+            if *node >= NodeId(3) && after(*at, 10) {
+                assert!(!matches!(seen, Seen::Truth(Truth::Up { .. })), "seed {seed}: {node:?} is outside the core");
+            }
+            let frozen = Truth::Down { lost: 0, cause: squall::DownCause::Frozen };
+            down_at_the_end += u32::from(*seen == Seen::Truth(frozen));
+        }
+    }
+    assert!(down_at_the_end > 0);
+}
+
+#[test]
+fn a_trigger_before_a_message_counts_only_what_arrives() {
+    let pattern = Pattern::Message { kind: Some(0), from: one(B), to: one(A), moment: Moment::Before };
+    let trigger = Trigger::On { pattern, nth: 1, after: Span::ZERO };
+    let fault = Fault { trigger, action: Action::Pause(target(NodeId(2))), lasts: None, may_miss: false };
+    let system = system();
+    let faults = vec![fault, lasting(0, 5, Action::Cut(vec![links(true)]))];
+    for seed in 0..SEEDS {
+        let (outcome, history) = observe(&system, &plan(&system, faults.clone()), seed);
+        assert_eq!(outcome.verdict, Verdict::Pass, "seed {seed}");
+        let paused = history.iter().find(|(.., seen)| *seen == Seen::Truth(Truth::Pause)).map(|(at, ..)| *at);
+        assert!(paused.is_some_and(|at| at >= Time::ZERO + secs(5)), "seed {seed}: {paused:?}");
+    }
+}
+
+#[test]
 fn hazards_cascade_within_their_group() {
-    let system = Echo { nodes: 8, panics_at: None };
+    let system = Echo { nodes: 8, panics_at: None, frozen: 0 };
     let mut plan = plan(&system, Vec::new());
     plan.hazards.push(squall::Hazard {
         groups: vec![NodeSet::first(4), (4..8).map(NodeId).collect()],
@@ -511,7 +636,7 @@ fn hazards_cascade_within_their_group() {
 
 #[test]
 fn a_panic_is_a_finding_not_an_end() {
-    let system = Echo { nodes: 2, panics_at: Some(7) };
+    let system = Echo { nodes: 2, panics_at: Some(7), frozen: 0 };
     let (outcome, _) = observe(&system, &plan(&system, Vec::new()), 1);
     assert_eq!(outcome.verdict, Verdict::Violated);
     assert_eq!(outcome.violations[0].property, "RB1");
@@ -530,7 +655,7 @@ fn budgets_of_steps_end_a_run_without_a_pass() {
 
 #[test]
 fn simultaneous_messages_all_arrive_in_an_order_that_the_seed_decides() {
-    let system = Echo { nodes: 5, panics_at: None };
+    let system = Echo { nodes: 5, panics_at: None, frozen: 0 };
     let mut plan = plan(&system, Vec::new());
     let delay = Span::from_millis(5);
     plan.network = Quality { delay: squall::Delay::Uniform { low: delay, high: delay }, ..Quality::default() };
@@ -569,7 +694,7 @@ fn equal_seeds_give_equal_histories_whatever_ran_before() {
 
 #[test]
 fn removing_one_fault_leaves_the_rest_of_the_randomness_alone() {
-    let system = Echo { nodes: 4, panics_at: None };
+    let system = Echo { nodes: 4, panics_at: None, frozen: 0 };
     let pause = |node| lasting(3, 6, Action::Pause(target(NodeId(node))));
     let (_, both) = observe(&system, &plan(&system, vec![pause(0), pause(1)]), 9);
     let (_, one) = observe(&system, &plan(&system, vec![pause(0)]), 9);
