@@ -35,9 +35,16 @@ impl Calm {
     ///
     /// From stabilisation on this is only meant for nodes of the core: the others are isolated.
     pub(super) fn since(&self, node: NodeId) -> Option<Time> {
+        let own = self.own_since(node)?;
+        (self.links == 0).then_some(own.max(self.links_last))
+    }
+
+    /// Since when the process, the clock and the disk of `node` have been left in peace, whatever the links do; `None` if they
+    /// are not now.
+    pub(super) fn own_since(&self, node: NodeId) -> Option<Time> {
         let trouble = self.nodes.get(node.index())?;
         let troubled = trouble.down || trouble.paused || trouble.step > Span::ZERO || trouble.disk || trouble.clock;
-        (!troubled && self.links == 0).then_some(trouble.last.max(self.links_last))
+        (!troubled).then_some(trouble.last)
     }
 
     /// Since when both ends of a member's conversation with the coordinator have been left in peace.

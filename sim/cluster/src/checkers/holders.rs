@@ -21,8 +21,9 @@ pub(super) struct Holders {
     /// Whether there is doubt about any of them.
     doubt: bool,
     epoch: Option<Epoch>,
-    /// When each incarnation's last heartbeat was accepted, in this life of the coordinator.
-    heard: Table<Time>,
+    /// When each incarnation's last heartbeat was accepted, in this life of the coordinator: by its clock, and in simulated
+    /// time as it was published.
+    heard: Table<(Time, Time)>,
     /// When the coordinator restarted, on its own clock: `takeover` is counted anew.
     floor: Option<Time>,
 }
@@ -32,17 +33,18 @@ impl Holders {
     /// `None` if it was never heard of. Those about whom there is doubt aren't told.
     pub(super) fn left_out(&self, quorum: &Quorum, now: Time) -> Vec<(Incarnation, Option<Span>)> {
         let stays = |who: Incarnation| quorum.members.iter().any(|member| member.incarnation == who);
-        let silence = |who| self.heard.row(who).copied().max(self.floor).map(|heard| now.since(heard));
+        let heard = |who| self.heard.row(who).map(|heard| heard.0).max(self.floor);
+        let silence = |who| heard(who).map(|heard| now.since(heard));
         let certain = self.holders.iter().filter(|(_, holder)| !holder.doubt).map(|(&who, _)| who);
         certain.filter(|&who| !stays(who)).map(|who| (who, silence(who))).collect()
     }
 
     /// A heartbeat was accepted. This is the hot path.
-    pub(super) fn heard(&mut self, who: Incarnation, now: Time) {
+    pub(super) fn heard(&mut self, who: Incarnation, decided: Time, at: Time) {
         match self.heard.row_mut(who) {
-            Some(heard) => *heard = now,
+            Some(heard) => *heard = (decided, at),
             None => {
-                self.heard.insert(who, now);
+                self.heard.insert(who, (decided, at));
             }
         }
         // Who is heard of has not left; whether it has confirmed an eviction isn't known.
@@ -51,6 +53,11 @@ impl Holders {
         {
             holder.doubt &= holder.evicting;
         }
+    }
+
+    /// When the last accepted heartbeat of an incarnation was published, if one was in this life of the coordinator.
+    pub(super) fn seen(&self, who: Incarnation) -> Option<Time> {
+        self.heard.row(who).map(|heard| heard.1)
     }
 
     /// The coordinator starts anew.
@@ -69,10 +76,10 @@ impl Holders {
                 self.doubt = false;
                 self.epoch = Some(quorum.formation.next());
             }
-            Event::Began { incarnation, .. } => {
-                self.heard.insert(*incarnation, decided);
+            Event::Left { incarnation, .. } => {
+                self.holders.remove(incarnation);
             }
-            Event::Left { incarnation, .. } | Event::Forgotten { incarnation, .. } => {
+            Event::Forgotten { incarnation, .. } => {
                 self.holders.remove(incarnation);
                 self.heard.remove(*incarnation);
             }

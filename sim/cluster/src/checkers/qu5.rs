@@ -9,12 +9,16 @@
 //! with its first step after a pause it has to stop. Events of a replica with a disk (who subscribes) may be held back by a
 //! sync, so for those the moment of the decision counts, put on true time by `clock`.
 //!
+//! Besides, nobody works without a lease: a replica that was left in peace is not Active when its last accepted heartbeat is
+//! longer ago than `lapse` can be on any clock, whether or not a newer formation exists by then. A heartbeat is accepted
+//! after it was sent, so this gives the replica more time than it has.
+//!
 //! At the coordinator: a formation may leave out a member of the one before only if that has left, has confirmed an
 //! eviction, or no heartbeat of it was accepted for `takeover` (counted anew after a restart of the coordinator, before
 //! which a confirmation may have become durable without a word).
 
-use super::calm::Calm;
-use super::clock::LocalClock;
+use super::calm::{Calm, sync_max};
+use super::clock::{LocalClock, longest};
 use super::holders::Holders;
 use super::{Event, event};
 use crate::Cluster;
@@ -123,7 +127,9 @@ impl Qu5 {
         findings: &mut Findings,
     ) {
         self.working.insert(entry.node, working);
-        let Some((newer, formation)) = self.left_out(working) else { return };
+        let Some((newer, formation)) = self.left_out(working) else {
+            return self.judge_lease((entry.node, working), entry.id, scene, findings);
+        };
         let (since, told) = (formation.at, formation.told);
         if self.later(entry.node, decided, since) {
             let suspect = Suspect { node: entry.node, working, newer, since, told };
@@ -144,7 +150,9 @@ impl Qu5 {
         scene: &Scene<'_, Cluster>,
         findings: &mut Findings,
     ) {
-        self.working.remove(&entry.node);
+        if let Some(working) = self.working.remove(&entry.node) {
+            self.judge_lease((entry.node, working), entry.id, scene, findings);
+        }
         let (mine, others) = self.suspects.iter().partition(|suspect| suspect.node == entry.node);
         self.suspects = others;
         let mine: Vec<Suspect> = mine;
@@ -164,6 +172,36 @@ impl Qu5 {
             Self::report(suspect, at, last, scene, findings);
             false
         });
+    }
+
+    /// For how long an incarnation that works at `node` can't have had a lease, if that is sure.
+    fn unleased(&self, node: NodeId, who: Incarnation, scene: &Scene<'_, Cluster>) -> Option<Span> {
+        // What was accepted just before the coordinator was disturbed may not have been told.
+        let disturbed = self.calm.own_since(scene.system.coordinator())?;
+        let from = self.holders.seen(who).map_or(disturbed, |seen| seen.max(disturbed));
+        let knobs = scene.system.knobs();
+        let lapse = longest(knobs.lapse, knobs.drift_ppm_max) + sync_max(scene.plan) * 2 + SLACK;
+        let peace = self.calm.own_since(node).is_some_and(|since| since <= from);
+        let silence = scene.now.since(from);
+        (peace && silence > lapse).then_some(silence)
+    }
+
+    fn judge_lease(
+        &self,
+        (node, working): (NodeId, Working),
+        last: EntryId,
+        scene: &Scene<'_, Cluster>,
+        findings: &mut Findings,
+    ) {
+        let Working { incarnation, formation, told } = working;
+        if let Some(silence) = self.unleased(node, incarnation, scene) {
+            let message = format!(
+                "{} (incarnation {incarnation}) is Active in formation {formation}, though its last accepted heartbeat is \
+                 {silence} ago",
+                scene.system.name(node)
+            );
+            findings.violated("QU5", scene.now, [told, last], message);
+        }
     }
 
     /// The coordinator's side.
@@ -193,7 +231,12 @@ impl Qu5 {
                 self.on_formation(entry, quorum, scene, findings);
             }
             Event::Evicted { .. } => findings.reached("member evicted"),
-            Event::Ticked {} => self.on_time(entry.at, entry.id, scene, findings),
+            Event::Ticked {} => {
+                self.on_time(entry.at, entry.id, scene, findings);
+                for (&node, &working) in &self.working {
+                    self.judge_lease((node, working), entry.id, scene, findings);
+                }
+            }
             _ => {}
         }
         self.holders.follow(decided, told);
@@ -243,7 +286,7 @@ impl Checker<Cluster> for Qu5 {
             return;
         };
         if let Event::HeartbeatAccepted { incarnation, .. } = told {
-            return self.holders.heard(*incarnation, decided);
+            return self.holders.heard(*incarnation, decided, entry.at);
         }
         if entry.node == scene.system.coordinator() {
             return self.on_coordinator(entry, decided, told, scene, findings);
@@ -298,7 +341,7 @@ mod tests {
     }
 
     fn alone(history: History<Qu5>) -> History<Qu5> {
-        history.event(R[1], inactive(2, 1)).form(quorum(2, 2, &[(1, 2, 2)]), 2, false)
+        history.beat(2, 9).event(R[1], inactive(2, 1)).form(quorum(2, 2, &[(1, 2, 2)]), 2, false)
     }
 
     #[test]
@@ -306,6 +349,22 @@ mod tests {
         alone(start().at(7_000).event(R[0], inactive(1, 1)).at(8_000)).holds();
         alone(start().at(8_000)).violated("is Active in formation 1");
         alone(start().at(7_500).down(R[0]).at(8_000)).holds();
+    }
+
+    #[test]
+    fn nobody_works_without_a_lease() {
+        let tick = |millis| start().at(millis).beat(2, 3).coordinator(Event::Ticked {});
+        tick(7_009).holds();
+        tick(7_010).violated("last accepted heartbeat is 4.01s ago");
+        start().at(7_500).event(R[0], inactive(1, 1)).violated("is 4.5s ago");
+        start().at(7_500).truth(C, Truth::Disk { state: squall::DiskState::Stuck }).event(R[0], inactive(1, 1)).holds();
+        start()
+            .at(5_000)
+            .truth(R[0], Truth::Pause)
+            .truth(R[0], Truth::Resume)
+            .at(7_500)
+            .event(R[0], inactive(1, 1))
+            .holds();
     }
 
     #[test]
