@@ -133,18 +133,24 @@ fn other_processes_and_builds_give_the_same_history() {
     let one = timeless(&run("1"));
     assert_eq!(one.len(), 5, "{one:?}");
     assert_eq!(one, timeless(&run("3")));
-    // The other profile, if it happens to be built from the same sources: nothing here builds it.
+    let output = place.with(&other_build(), &[&arguments[..], &["1"]].concat());
+    assert_eq!(one, timeless(&output), "debug and release disagree");
+}
+
+/// The binary of the other profile, debug or release, built from the same sources.
+fn other_build() -> PathBuf {
     let mine = Path::new(env!("CARGO_BIN_EXE_squall"));
-    let other = if cfg!(debug_assertions) { "release" } else { "debug" };
-    let other = mine.parent().and_then(Path::parent).map(|target| target.join(other).join("squall"));
-    let newer = |path: &PathBuf| {
-        let age = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-        age(path) >= age(mine)
-    };
-    if let Some(other) = other.filter(newer) {
-        let output = place.with(&other, &[&arguments[..], &["1"]].concat());
-        assert_eq!(one, timeless(&output), "debug and release disagree");
-    }
+    let target = mine.parent().and_then(Path::parent).expect("target/profile/squall");
+    let (profile, flags) = if cfg!(debug_assertions) { ("release", &["--release"][..]) } else { ("debug", &[][..]) };
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--locked", "--package", "squall-cli", "--target-dir"])
+        .arg(target)
+        .args(flags)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    target.join(profile).join("squall")
 }
 
 #[test]
