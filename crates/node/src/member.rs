@@ -14,8 +14,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use squall_coordinator::{
     Capacity, Epoch, Event, Ignored, Inactivity, Incarnation, Knobs, Manager, ManagerConfig, ManagerReply,
-    ManagerRequest, Message, QuorumId, RankAnswer, RankCall, RankError, Refusal, Role,
-    recovery_assignment,
+    ManagerRequest, Message, QuorumId, RankAnswer, RankCall, RankError, Refusal, Role, recovery_assignment,
 };
 use squall_machine::{Address, Effects, Input, Machine, Text, Time};
 
