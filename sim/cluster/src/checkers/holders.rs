@@ -33,10 +33,19 @@ impl Holders {
     /// `None` if it was never heard of. Those about whom there is doubt aren't told.
     pub(super) fn left_out(&self, quorum: &Quorum, now: Time) -> Vec<(Incarnation, Option<Span>)> {
         let stays = |who: Incarnation| quorum.members.iter().any(|member| member.incarnation == who);
-        let heard = |who| self.heard.row(who).map(|heard| heard.0).max(self.floor);
-        let silence = |who| heard(who).map(|heard| now.since(heard));
         let certain = self.holders.iter().filter(|(_, holder)| !holder.doubt).map(|(&who, _)| who);
-        certain.filter(|&who| !stays(who)).map(|who| (who, silence(who))).collect()
+        certain.filter(|&who| !stays(who)).map(|who| (who, self.silence(who, now))).collect()
+    }
+
+    /// All of them, also those about whom there is doubt.
+    pub(super) fn all(&self) -> impl Iterator<Item = Incarnation> + '_ {
+        self.holders.keys().copied()
+    }
+
+    /// How long ago an incarnation was last heard of; `None` if it never was.
+    pub(super) fn silence(&self, who: Incarnation, now: Time) -> Option<Span> {
+        let heard = self.heard.row(who).map(|heard| heard.0).max(self.floor);
+        heard.map(|heard| now.since(heard))
     }
 
     /// A heartbeat was accepted. This is the hot path.

@@ -7,6 +7,7 @@
 
 mod ages;
 mod calm;
+mod candidates;
 mod clock;
 mod cr1;
 mod fd1;
@@ -76,6 +77,7 @@ pub fn all(_: &Cluster) -> Vec<Box<dyn Checker<Cluster>>> {
         Box::new(qu7::Qu7::default()),
         Box::new(qu1::Qu1::with(ages.reader())),
         Box::new(qu2::Qu2::with(ages.reader())),
+        Box::new(lv3::Lv3::with(ages.reader())),
         // After all readers of the ages.
         Box::new(fd1::Fd1::with(ages)),
         Box::new(qu3::Qu3::default()),
@@ -85,7 +87,6 @@ pub fn all(_: &Cluster) -> Vec<Box<dyn Checker<Cluster>>> {
         Box::new(mg2::Mg2::default()),
         Box::new(cr1::Cr1::default()),
         Box::new(lv2::Lv2::default()),
-        Box::new(lv3::Lv3::default()),
         Box::new(lv6::Lv6::default()),
         Box::new(rb2::Rb2),
     ]

@@ -7,11 +7,11 @@
 //! have ended without a word, so the number of the healthy is known within bounds only.
 
 use super::ages::SharedAges;
-use super::requests::Requests;
+use super::candidates::Candidates;
 use super::{Event, event};
 use crate::Cluster;
-use squall::{Checker, Entry, Fact, Findings, Interest, Scene, Truth};
-use squall_coordinator::{Epoch, Incarnation, Quorum, Role};
+use squall::{Checker, Entry, Findings, Interest, Scene};
+use squall_coordinator::{Incarnation, Quorum};
 use squall_machine::{Span, Time};
 use std::collections::BTreeSet;
 
@@ -19,11 +19,7 @@ use std::collections::BTreeSet;
 #[derive(Debug, Default)]
 pub(super) struct Qu2 {
     ages: SharedAges,
-    requests: Requests,
-    /// The members of the last formation; `None` before the first, and while it isn't known.
-    previous: Option<BTreeSet<Incarnation>>,
-    /// A formation may have been made without a word.
-    doubt: bool,
+    candidates: Candidates,
 }
 
 struct Formed<'a> {
@@ -40,33 +36,6 @@ impl Qu2 {
         Self { ages, ..Self::default() }
     }
 
-    /// The fewest and the most replicas that are healthy.
-    fn healthy(&self, now: Time, scene: &Scene<'_, Cluster>) -> (u32, u32) {
-        let timeout = scene.system.knobs().replica_timeout;
-        let ages = self.ages.look();
-        let replicas = ages.rows.iter().map(|(_, row)| row).filter(|row| row.role == Role::Replica);
-        let alive = replicas.filter(|row| ages.age(row, now) < timeout && (row.begun || ages.restarted));
-        alive.fold((0, 0), |(least, most), row| (least + u32::from(row.sure && row.begun), most + 1))
-    }
-
-    fn candidates(&self, now: Time, scene: &Scene<'_, Cluster>) -> BTreeSet<Incarnation> {
-        let knobs = scene.system.knobs();
-        let ages = self.ages.look();
-        let open = self.requests.open.keys().copied();
-        let mut candidates: BTreeSet<Incarnation> =
-            open.filter(|&who| ages.alive(knobs, who, now) != Some(false)).collect();
-        let shrinks = |who: &Incarnation| {
-            let number = self.requests.open[who].number;
-            self.requests.asked(*who, number).is_some_and(|asked| asked.shrink_only)
-        };
-        if let Some(previous) = &self.previous
-            && candidates.iter().any(shrinks)
-        {
-            candidates.retain(|who| previous.contains(who));
-        }
-        candidates
-    }
-
     fn problem(&self, formed: &Formed<'_>, scene: &Scene<'_, Cluster>) -> Option<String> {
         let knobs = scene.system.knobs();
         let members = &formed.quorum.members;
@@ -80,22 +49,23 @@ impl Qu2 {
         if members.len() < knobs.min_replicas as usize {
             return Some(format!("has {} members, fewer than min_replicas {}", members.len(), knobs.min_replicas));
         }
-        let candidates = self.candidates(formed.decided, scene);
-        if !self.doubt && list != candidates {
+        let ages = self.ages.look();
+        let candidates = self.candidates.list(&ages, knobs, formed.decided);
+        let doubt = self.candidates.doubt;
+        if !doubt && list != candidates {
             return Some(format!("has incarnations {list:?}, but the candidates are {candidates:?}"));
         }
-        let (least, most) = self.healthy(formed.decided, scene);
+        let (least, most) = Candidates::healthy(&ages, knobs, formed.decided);
         if formed.healthy < least || formed.healthy > most {
             return Some(format!("counts {} healthy replicas, but {least} to {most} are", formed.healthy));
         }
-        let first = members.iter().filter_map(|member| self.requests.open.get(&member.incarnation)?.since.into());
-        let waited = first.min().map_or(Span::ZERO, |first: Time| formed.decided.since(first));
+        let waited = self.candidates.waited(list.iter().copied(), formed.decided);
         if waited != formed.waited {
             return Some(format!("says that its first member waited {}, but it waited {waited}", formed.waited));
         }
         if formed.fast {
-            let whole = self.previous.as_ref().is_some_and(|previous| previous.is_subset(&list));
-            return (!whole && !self.doubt).then(|| "takes the fast path without the whole previous quorum".to_owned());
+            let whole = self.candidates.previous.as_ref().is_some_and(|previous| previous.is_subset(&list));
+            return (!whole && !doubt).then(|| "takes the fast path without the whole previous quorum".to_owned());
         }
         let (size, healthy) = (members.len() as u32, formed.healthy);
         if size * 2 <= healthy {
@@ -106,7 +76,7 @@ impl Qu2 {
     }
 
     fn on_formed(
-        &mut self,
+        &self,
         entry: &Entry<'_, Cluster>,
         formed: &Formed<'_>,
         scene: &Scene<'_, Cluster>,
@@ -122,15 +92,6 @@ impl Qu2 {
         if formed.quorum.members.iter().any(|member| member.ask.shrink_only) {
             findings.reached("shrink only");
         }
-        self.previous = Some(formed.quorum.members.iter().map(|member| member.incarnation).collect());
-        self.doubt = false;
-    }
-
-    /// After a restart the epoch goes on by one; by more if something was durable without having been told.
-    fn on_reset(&mut self, epoch: Epoch) {
-        if epoch > self.requests.epoch.unwrap_or(Epoch(1)).next() {
-            self.doubt = true;
-        }
     }
 }
 
@@ -141,7 +102,7 @@ impl Checker<Cluster> for Qu2 {
 
     fn interest(&self, interest: &mut Interest<Cluster>) {
         self.ages.interest(interest);
-        Requests::interest(interest);
+        Candidates::interest(interest);
     }
 
     fn on_entry(&mut self, entry: &Entry<'_, Cluster>, scene: &Scene<'_, Cluster>, findings: &mut Findings) {
@@ -151,18 +112,10 @@ impl Checker<Cluster> for Qu2 {
                 let formed = Formed { quorum, healthy: *healthy, fast: *fast, waited: *waited, decided };
                 self.on_formed(entry, &formed, scene, findings);
             }
-            Some((_, Event::Reset { epoch, .. })) => self.on_reset(*epoch),
-            Some(_) => {}
-            None => {
-                if let Fact::Truth(Truth::Up { disk_lost: true, .. }) = entry.fact
-                    && entry.node == scene.system.coordinator()
-                {
-                    self.doubt = true;
-                }
-            }
+            _ => {}
         }
         self.ages.follow(entry, scene);
-        self.requests.follow(entry, scene);
+        self.candidates.follow(entry, scene);
     }
 }
 
