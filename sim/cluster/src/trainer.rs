@@ -189,7 +189,8 @@ impl Trainer {
             Heard::Inactive { formation } => {
                 for index in 0..self.ranks.len() {
                     let phase = self.ranks[index].phase;
-                    if matches!(phase, Phase::Computing { formation: in_it, .. } if in_it == formation) {
+                    let in_it = matches!(phase, Phase::Computing { formation: in_it, .. } if in_it == formation);
+                    if in_it && !self.random.chance(self.habits.workload.stale_votes.ratio()) {
                         self.rest(now, index, self.habits.workload.retry);
                     }
                 }

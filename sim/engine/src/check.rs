@@ -1,6 +1,6 @@
 //! What a checker is: it reads the history online, and plain-data views of nodes; it never calls into a machine.
 
-use crate::{Entry, EntryId, EventOf, NodeId, NodeSet, Phase, Plan, System, Truth};
+use crate::{Entry, EntryId, EventOf, MessageOf, NodeId, NodeSet, Phase, Plan, System, Truth};
 use squall_machine::{Kind, Time};
 use std::collections::BTreeMap;
 
@@ -72,6 +72,7 @@ pub struct NodeState {
 pub struct Interest<S: System> {
     pub(crate) truth: u64,
     pub(crate) events: Vec<bool>,
+    pub(crate) sent: Vec<bool>,
     pub(crate) messages: bool,
     pub(crate) views: bool,
     system: std::marker::PhantomData<S>,
@@ -82,6 +83,7 @@ impl<S: System> Default for Interest<S> {
         Self {
             truth: 0,
             events: vec![false; EventOf::<S>::NAMES.len()],
+            sent: vec![false; MessageOf::<S>::NAMES.len()],
             messages: false,
             views: false,
             system: std::marker::PhantomData,
@@ -109,6 +111,17 @@ impl<S: System> Interest<S> {
         for name in names {
             let kind = EventOf::<S>::NAMES.iter().position(|known| known == name);
             self.events[kind.unwrap_or_else(|| panic!("no event is called {name}"))] = true;
+        }
+    }
+
+    /// Messages of these kinds when they are sent, by their names.
+    ///
+    /// # Panics
+    /// If a name isn't one: a bug in the checker.
+    pub fn sent(&mut self, names: &[&str]) {
+        for name in names {
+            let kind = MessageOf::<S>::NAMES.iter().position(|known| known == name);
+            self.sent[kind.unwrap_or_else(|| panic!("no message is called {name}"))] = true;
         }
     }
 

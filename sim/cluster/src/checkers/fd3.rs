@@ -1,16 +1,17 @@
 //! FD3: incarnations are granted once and never reused; evidence of an ended or older one changes nothing.
 //!
 //! Source: spec 1.1. Judged from grants, which have to rise over the whole run; from joins, which have to be of a grant and
-//! by one process; and from everything that counts at the coordinator (heartbeats, requests, withdrawals, departures), which
+//! by one process, which is not older than its grant; and from everything that counts at the coordinator (heartbeats, requests, withdrawals, departures), which
 //! has to come from an incarnation that has begun and not ended, heartbeats with rising numbers within one life of the
 //! coordinator. After a restart a grant or a beginning may be durable without having been told.
 
 use super::table::Table;
 use super::{Event, event};
 use crate::Cluster;
-use squall::{Checker, Entry, EntryId, Fact, Findings, Interest, Scene, Truth};
+use squall::{Checker, Entry, EntryId, Fact, Findings, Interest, NodeId, Scene, Truth};
 use squall_coordinator::{BootId, Incarnation};
 use squall_machine::Text;
+use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
@@ -36,6 +37,8 @@ pub(super) struct Fd3 {
     rows: Table<Row>,
     newest: Incarnation,
     restarted: bool,
+    /// The start of the process that runs at each node.
+    started: BTreeMap<NodeId, EntryId>,
 }
 
 impl Fd3 {
@@ -70,6 +73,9 @@ impl Fd3 {
         let message = match self.rows.row_mut(who) {
             Some(row) if (&row.member, row.boot) != (member, boot) => {
                 format!("{member} uses incarnation {who}, which is {}'s", row.member)
+            }
+            Some(row) if self.started.get(&entry.node).is_some_and(|started| row.told < *started) => {
+                format!("{member} uses incarnation {who}, which was granted to a process before this one")
             }
             Some(row) if row.joined => format!("{member} begins to use incarnation {who} twice"),
             Some(row) => {
@@ -126,6 +132,9 @@ impl Checker<Cluster> for Fd3 {
     }
 
     fn on_entry(&mut self, entry: &Entry<'_, Cluster>, scene: &Scene<'_, Cluster>, findings: &mut Findings) {
+        if let Fact::Truth(Truth::Up { .. }) = entry.fact {
+            self.started.insert(entry.node, entry.id);
+        }
         if let Fact::Truth(Truth::Up { life, .. }) = entry.fact
             && entry.node == scene.system.coordinator()
             && *life > 1
@@ -184,6 +193,9 @@ mod tests {
         let joined = Event::Joined { member: "r1".into(), incarnation: Incarnation(5), boot: BootId(9) };
         start().event(R[1], joined.clone()).violated("never granted");
         start().down(C).up(C).event(R[1], joined.clone()).holds();
+        let granted_before = || start().coordinator(granted("r1", 5, 9));
+        granted_before().event(R[1], joined.clone()).holds();
+        granted_before().down(R[1]).up(R[1]).event(R[1], joined.clone()).violated("a process before this one");
         let forgotten = Event::Forgotten { member: "r1".into(), incarnation: Incarnation(5) };
         let late = start().coordinator(granted("r1", 5, 9)).coordinator(forgotten).event(R[1], joined);
         late.beat(5, 1).violated("has not begun");

@@ -1,26 +1,48 @@
 //! FD6: all readers give the same answer for the same age.
 //!
 //! Source: spec 1.1 (one predicate). The status view has to say of each member what its age says: alive below the timeout,
-//! suspected from there to the end of the grace, overdue after it. The other readers are judged where they decide: a
+//! suspected from there to the end of the grace, overdue after it; and after each tick exactly those have been told to be
+//! suspected whose age says so. The other readers are judged where they decide: a
 //! failure by FD1 and FD2, a quorum by QU1 and QU2, and a refusal because nobody of the previous quorum is alive here.
 
 use super::ages::{Ages, SharedAges};
 use super::{Event, event};
 use crate::{Cluster, ClusterView};
-use squall::{Checker, Entry, EntryId, Findings, Interest, NodeId, Scene};
-use squall_coordinator::{Incarnation, MemberState, Refusal};
+use squall::{Checker, Entry, EntryId, Fact, Findings, Interest, NodeId, Scene, Truth};
+use squall_coordinator::{Incarnation, Knobs, MemberState, Refusal};
+use squall_machine::{Span, Time};
+use std::collections::BTreeSet;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Fd6 {
     ages: SharedAges,
     previous: Vec<Incarnation>,
+    suspected: BTreeSet<Incarnation>,
 }
 
 impl Fd6 {
     /// One that goes by these ages.
     pub(super) fn with(ages: SharedAges) -> Self {
         Self { ages, ..Self::default() }
+    }
+
+    fn on_ticked(&self, decided: Time, knobs: &Knobs) -> Option<String> {
+        if knobs.grace == Span::ZERO && self.suspected.is_empty() {
+            // Who isn't alive has failed.
+            return None;
+        }
+        let ages = self.ages.look();
+        let sure = ages.rows.iter().filter(|(_, row)| row.begun && row.sure);
+        for (who, row) in sure {
+            let (age, timeout) = (ages.age(row, decided), Ages::timeout(knobs, row.role));
+            let told = self.suspected.contains(&who);
+            if told != (age >= timeout) && age < timeout + knobs.grace {
+                let is = if told { "still suspected" } else { "not suspected" };
+                return Some(format!("a tick is over, and incarnation {who} of age {age} is {is}"));
+            }
+        }
+        None
     }
 }
 
@@ -31,7 +53,8 @@ impl Checker<Cluster> for Fd6 {
 
     fn interest(&self, interest: &mut Interest<Cluster>) {
         self.ages.interest(interest);
-        interest.events(&["formed", "refused"]);
+        interest.events(&["formed", "refused", "suspected", "cleared", "failed", "left", "ticked"]);
+        interest.truth(&["up"]);
         interest.views();
     }
 
@@ -52,7 +75,30 @@ impl Checker<Cluster> for Fd6 {
                     findings.violated("FD6", entry.at, [entry.id], message);
                 }
             }
-            _ => {}
+            Some((_, Event::Suspected { incarnation, .. })) => {
+                self.suspected.insert(*incarnation);
+            }
+            Some((
+                _,
+                Event::Cleared { incarnation, .. }
+                | Event::Failed { incarnation, .. }
+                | Event::Left { incarnation, .. },
+            )) => {
+                self.suspected.remove(incarnation);
+            }
+            Some((decided, Event::Ticked {})) => {
+                if let Some(problem) = self.on_ticked(decided, scene.system.knobs()) {
+                    findings.violated("FD6", entry.at, [entry.id], problem);
+                }
+            }
+            Some(_) => {}
+            None => {
+                if let Fact::Truth(Truth::Up { .. }) = entry.fact
+                    && entry.node == scene.system.coordinator()
+                {
+                    self.suspected.clear();
+                }
+            }
         }
         self.ages.follow(entry, scene);
     }
@@ -80,10 +126,9 @@ impl Checker<Cluster> for Fd6 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{C, history, live, quorum, status};
+    use super::super::testing::{C, History, history, history_with, live, quorum, status};
     use super::*;
     use squall_coordinator::Number;
-    use squall_machine::Span;
 
     #[test]
     fn the_view_says_what_the_age_says() {
@@ -97,6 +142,25 @@ mod tests {
         shown(timeout, MemberState::Overdue).holds();
         shown(timeout, MemberState::Alive).violated("of age 5s is shown as Alive");
         shown(Span::from_secs(1), MemberState::Suspected).violated("shown as Suspected");
+    }
+
+    #[test]
+    fn after_a_tick_those_are_suspected_whose_age_says_so() {
+        let incarnation = Incarnation(1);
+        let suspected = Event::Suspected { member: "r0".into(), incarnation };
+        let cleared = Event::Cleared { member: "r0".into(), incarnation };
+        let start = || {
+            let settings =
+                crate::Settings { grace: Some(squall::scenario::Duration(Span::from_secs(2))), ..Default::default() };
+            history_with(Fd6::default(), settings).begin(0, 1)
+        };
+        let ticks = |history: History<Fd6>| history.coordinator(Event::Ticked {});
+        ticks(start().at(4_999)).holds();
+        ticks(start().at(5_000)).violated("is not suspected");
+        let over = || ticks(start().at(5_000).coordinator(suspected.clone()));
+        over().holds();
+        ticks(over().at(6_000).beat(1, 2).coordinator(cleared)).holds();
+        ticks(over().at(6_000).beat(1, 2)).violated("is still suspected");
     }
 
     #[test]

@@ -27,6 +27,8 @@ struct Vote {
 pub(super) struct Mg2 {
     votes: BTreeMap<NodeId, Vote>,
     active: BTreeMap<NodeId, QuorumId>,
+    /// The last step that was decided on while the replica was Active.
+    decided: BTreeMap<NodeId, u64>,
 }
 
 /// Longer than any vote that a machine with a working clock can count.
@@ -38,6 +40,9 @@ impl Mg2 {
         let before = self.votes.insert(node, vote);
         if let Some(before) = before {
             return Some(format!("opens before the vote on step {} is closed", before.step));
+        }
+        if let Some(decided) = self.decided.get(&node).filter(|decided| step <= **decided) {
+            return Some(format!("opens, though step {decided} is decided on"));
         }
         let active = self.active.get(&node);
         (active != Some(&quorum_id)).then(|| format!("opens while the replica is Active in {active:?}"))
@@ -70,6 +75,9 @@ impl Mg2 {
         if (vote.step, vote.quorum_id) != about {
             return Some(format!("is closed, but the open one is on step {} in quorum {}", vote.step, vote.quorum_id));
         }
+        if vote.valid {
+            self.decided.insert(node, vote.step);
+        }
         if !decision {
             return None;
         }
@@ -100,6 +108,7 @@ impl Checker<Cluster> for Mg2 {
         if let Fact::Truth(Truth::Up { .. }) = entry.fact {
             self.votes.remove(&node);
             self.active.remove(&node);
+            self.decided.remove(&node);
         }
         let Some((decided, told)) = event(entry) else { return };
         let size = scene.system.world_size(node);
@@ -110,6 +119,7 @@ impl Checker<Cluster> for Mg2 {
             }
             Event::Inactive { .. } => {
                 self.active.remove(&node);
+                self.decided.remove(&node);
                 if let Some(vote) = self.votes.get_mut(&node) {
                     vote.valid = false;
                 }
@@ -179,6 +189,9 @@ mod tests {
         start().event(R[0], voted(0, 3, true)).event(R[0], voted(0, 3, true)).violated("twice");
         start().event(R[0], voted(1, 3, true)).violated("rank 1 of 1");
         start().event(R[1], voted(0, 3, true)).violated("isn't open");
+        let decided = || start().event(R[0], voted(0, 3, true)).event(R[0], closed(true));
+        decided().event(R[0], Event::VoteOpened { step: 4, quorum_id: QUORUM }).holds();
+        decided().event(R[0], Event::VoteOpened { step: 2, quorum_id: QUORUM }).violated("step 3 is decided on");
     }
 
     #[test]

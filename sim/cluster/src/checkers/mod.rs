@@ -10,6 +10,7 @@ mod calm;
 mod candidates;
 mod clock;
 mod cr1;
+mod cr1_promises;
 mod fd1;
 mod fd2;
 mod fd3;
@@ -86,6 +87,7 @@ pub fn all(_: &Cluster) -> Vec<Box<dyn Checker<Cluster>>> {
         Box::new(mg1::Mg1::default()),
         Box::new(mg2::Mg2::default()),
         Box::new(cr1::Cr1::default()),
+        Box::new(cr1_promises::Promises::default()),
         Box::new(lv2::Lv2::default()),
         Box::new(lv6::Lv6::default()),
         Box::new(rb2::Rb2),

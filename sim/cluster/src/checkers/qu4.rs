@@ -1,13 +1,13 @@
 //! QU4: equal quorum_id => equal members at all receivers.
 //!
 //! Source: spec 1.3. Every quorum that a replica receives has to be one that the coordinator told (unless a crash kept it
-//! from telling), in every field, and has to hold the receiver by the request that it answers; and no number stands for two
-//! lists of (id, incarnation, address), wherever it is seen.
+//! from telling), in every field, and has to hold the receiver by the request that it answers, which is the last one that it
+//! made and didn't give up; and no number stands for two lists of (id, incarnation, address), wherever it is seen.
 
 use super::qu3::list;
 use super::{Event, event};
 use crate::Cluster;
-use squall::{Checker, Entry, EntryId, Fact, Findings, Interest, Scene, Truth};
+use squall::{Checker, Entry, EntryId, Fact, Findings, Interest, NodeId, Scene, Truth};
 use squall_coordinator::{Epoch, Incarnation, Number, Quorum, QuorumId};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -22,6 +22,8 @@ pub(super) struct Qu4 {
     lists: BTreeMap<QuorumId, (u64, EntryId)>,
     formations: BTreeMap<Epoch, (u64, EntryId)>,
     restarted: bool,
+    /// What each node waits for.
+    open: BTreeMap<NodeId, (Incarnation, Number)>,
     /// The last list that was found right. Receivers in one world share it, so that most needn't be hashed again.
     right: Option<Quorum>,
 }
@@ -82,6 +84,11 @@ impl Qu4 {
             let message = format!("incarnation {who} receives formation {}, which isn't its own", quorum.formation);
             return findings.violated("QU4", entry.at, [entry.id], message);
         }
+        if self.open.remove(&entry.node) != Some((who, number)) {
+            let message =
+                format!("incarnation {who} receives an answer to request {number}, for which it doesn't wait");
+            return findings.violated("QU4", entry.at, [entry.id], message);
+        }
         if !forgotten {
             self.seen(entry, quorum, findings);
         }
@@ -95,7 +102,7 @@ impl Checker<Cluster> for Qu4 {
 
     fn interest(&self, interest: &mut Interest<Cluster>) {
         interest.truth(&["up"]);
-        interest.events(&["formed", "received"]);
+        interest.events(&["formed", "received", "asked", "gave_up"]);
     }
 
     fn on_entry(&mut self, entry: &Entry<'_, Cluster>, scene: &Scene<'_, Cluster>, findings: &mut Findings) {
@@ -104,6 +111,12 @@ impl Checker<Cluster> for Qu4 {
         }
         match event(entry) {
             Some((_, Event::Formed { quorum, .. })) => self.seen(entry, quorum, findings),
+            Some((_, Event::Asked { incarnation, number, .. })) => {
+                self.open.insert(entry.node, (*incarnation, *number));
+            }
+            Some((_, Event::GaveUp { .. })) => {
+                self.open.remove(&entry.node);
+            }
             Some((_, Event::Received { incarnation, number, quorum })) => {
                 self.on_received(entry, (*incarnation, *number), quorum, findings);
             }
@@ -124,8 +137,11 @@ mod tests {
     #[test]
     fn everybody_receives_what_was_told() {
         let both = || quorum(1, 1, &[(0, 1, 1), (1, 2, 1)]);
-        let start = || history(Qu4::default()).form(both(), 2, false);
+        let start = || history(Qu4::default()).ask(0, 1, 1, 1).ask(1, 2, 1, 1).form(both(), 2, false);
         start().event(R[0], received(1, 1, both())).event(R[1], received(2, 1, both())).holds();
+        start().ask(0, 1, 2, 1).event(R[0], received(1, 1, both())).violated("for which it doesn't wait");
+        let gave_up = Event::GaveUp { incarnation: Incarnation(1), through: Number(1) };
+        start().event(R[0], gave_up).event(R[0], received(1, 1, both())).violated("for which it doesn't wait");
         start().event(R[0], received(1, 1, quorum(1, 1, &[(0, 1, 1)]))).violated("not the one that was seen first");
         start().event(R[0], received(1, 2, both())).violated("isn't its own");
         start().event(R[2], received(3, 1, both())).violated("isn't its own");

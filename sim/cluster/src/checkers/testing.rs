@@ -2,14 +2,14 @@
 
 use crate::Cluster;
 use squall::{
-    Checker, DiskQuality, Entry, EntryId, Fact, Findings, Interest, NodeId, NodeSet, NodeState, Phase, Plan, Quality,
-    Scene, System, Truth,
+    Checker, DiskQuality, Entry, EntryId, Fact, Findings, Hop, Interest, NodeId, NodeSet, NodeState, Phase, Plan,
+    Quality, Scene, System, Truth,
 };
 use squall_coordinator::{
     Ask, BootId, Capacity, Cause, Change, Cursor, Epoch, Event, Failure, Incarnation, MemberState, MemberStatus,
-    Notice, Number, Participant, Quorum, QuorumId, Role, Session, Sizes, Status,
+    Message, Notice, Number, Participant, Quorum, QuorumId, Role, Session, Sizes, Status,
 };
-use squall_machine::{Span, Text, Time};
+use squall_machine::{Kind, Span, Text, Time};
 use std::sync::Arc;
 
 /// The coordinator's node.
@@ -40,8 +40,13 @@ pub(super) struct History<C> {
 
 /// A history in which everybody has just started.
 pub(super) fn history<C: Checker<Cluster>>(checker: C) -> History<C> {
+    history_with(checker, crate::Settings::default())
+}
+
+/// The same, under other settings.
+pub(super) fn history_with<C: Checker<Cluster>>(checker: C, settings: crate::Settings) -> History<C> {
     let topology = crate::Topology { replicas: 3, workers: 1, subscribers: 1, ..crate::Topology::default() };
-    let cluster = Cluster::new(topology, crate::Settings::default(), crate::Workload::default()).expect("a cluster");
+    let cluster = Cluster::new(topology, settings, crate::Workload::default()).expect("a cluster");
     checker.interest(&mut Interest::default());
     let names = cluster.layout().nodes;
     let count = names.len();
@@ -117,6 +122,13 @@ impl<C: Checker<Cluster>> History<C> {
     /// An event of the coordinator, decided now.
     pub(super) fn coordinator(self, event: Event) -> Self {
         self.event(C, event)
+    }
+
+    /// The coordinator sends a message to the first replica.
+    pub(super) fn sends(mut self, message: Message) -> Self {
+        let hop = Hop { sent: EntryId(self.next), from: C, to: R[0], kind: message.kind() };
+        self.show(C, Fact::Sent { hop, message: &message });
+        self
     }
 
     /// Something true.

@@ -1,7 +1,8 @@
 //! Writes the history: numbers entries, folds them into the fingerprint, shows them to the checkers that asked for them.
 
 use crate::{
-    Checker, Entry, EntryId, EventOf, Fact, Findings, Fingerprint, Interest, NodeId, Scene, System, Truth, Watch,
+    Checker, Entry, EntryId, EventOf, Fact, Findings, Fingerprint, Interest, MessageOf, NodeId, Scene, System, Truth,
+    Watch,
 };
 use squall_machine::Kind;
 use std::hash::{Hash, Hasher};
@@ -13,6 +14,7 @@ pub(super) struct Recorder<'a, S: System> {
     checkers: Vec<Box<dyn Checker<S>>>,
     truth: Vec<Vec<u16>>,
     events: Vec<Vec<u16>>,
+    sent: Vec<Vec<u16>>,
     messages: Vec<u16>,
     views: Vec<u16>,
     watch: Option<Watch<'a, S>>,
@@ -26,6 +28,7 @@ impl<'a, S: System> Recorder<'a, S> {
             digest: Digest::default(),
             truth: vec![Vec::new(); Truth::NAMES.len()],
             events: vec![Vec::new(); EventOf::<S>::NAMES.len()],
+            sent: vec![Vec::new(); MessageOf::<S>::NAMES.len()],
             messages: Vec::new(),
             views: Vec::new(),
             watch,
@@ -43,6 +46,11 @@ impl<'a, S: System> Recorder<'a, S> {
             }
             for (wanted, list) in interest.events.iter().zip(&mut recorder.events) {
                 if *wanted {
+                    list.push(index);
+                }
+            }
+            for (wanted, list) in interest.sent.iter().zip(&mut recorder.sent) {
+                if *wanted || interest.messages {
                     list.push(index);
                 }
             }
@@ -65,7 +73,8 @@ impl<'a, S: System> Recorder<'a, S> {
         let listeners = match &entry.fact {
             Fact::Truth(truth) => &self.truth[truth.kind()],
             Fact::Event { event, .. } => &self.events[event.kind()],
-            Fact::Sent { .. } | Fact::Delivered { .. } | Fact::Dropped { .. } => &self.messages,
+            Fact::Sent { hop, .. } => &self.sent[hop.kind],
+            Fact::Delivered { .. } | Fact::Dropped { .. } => &self.messages,
         };
         for &index in listeners {
             self.checkers[index as usize].on_entry(&entry, scene, &mut self.findings);
