@@ -1,6 +1,7 @@
 //! Faults: when they strike, what they do to the world, and how they end.
 
 use super::network::{LinkEffect, LinkFault, Reach, Singled};
+use super::streams;
 use super::troubles::Troubles;
 use super::{Happening, World};
 use crate::{
@@ -39,7 +40,6 @@ pub(super) struct Faults {
     pub(super) strikes: Vec<u64>,
     randoms: Vec<Random>,
     hazard_randoms: Vec<Random>,
-    ties: Random,
     occurrences: Vec<u32>,
     on_messages: Vec<usize>,
     on_events: Vec<usize>,
@@ -64,11 +64,8 @@ impl Faults {
         };
         Self {
             strikes: vec![0; plan.faults.len()],
-            randoms: (0..plan.faults.len() as u64).map(|index| Random::numbered(seed, "fault", index)).collect(),
-            hazard_randoms: (0..plan.hazards.len() as u64)
-                .map(|index| Random::numbered(seed, "hazard", index))
-                .collect(),
-            ties: Random::new(seed, "tie-break"),
+            randoms: streams::named(seed, "fault", &plan.faults),
+            hazard_randoms: streams::named(seed, "hazard", &plan.hazards),
             occurrences: vec![0; plan.faults.len()],
             on_messages: with(|pattern| matches!(pattern, Pattern::Message { .. })),
             on_events: with(|pattern| matches!(pattern, Pattern::Event { .. })),
@@ -84,31 +81,36 @@ impl Faults {
     }
 
     /// When each fault strikes for the first time, as far as that is a matter of time.
-    pub(super) fn first_strikes(&mut self, plan: &Plan) -> Vec<(Span, Strike)> {
+    pub(super) fn first_strikes(&mut self, plan: &Plan) -> Vec<(Span, u32, Strike)> {
         let mut first = Vec::new();
         for (fault, (described, random)) in plan.faults.iter().zip(&mut self.randoms).enumerate() {
             match described.trigger {
                 Trigger::At { from, until } => {
-                    first.push((random.span(from, until), Strike::Fire { fault, again: false }));
+                    first.push((random.span(from, until), random.next() as u32, Strike::Fire { fault, again: false }));
                 }
-                Trigger::Every { from, .. } => first.push((from, Strike::Fire { fault, again: true })),
+                Trigger::Every { from, .. } => {
+                    first.push((from, random.next() as u32, Strike::Fire { fault, again: true }))
+                }
                 Trigger::Rate { mean, from, .. } => {
-                    first.push((from + random.exponential(mean), Strike::Fire { fault, again: true }));
+                    let wait = random.exponential(mean);
+                    first.push((from + wait, random.next() as u32, Strike::Fire { fault, again: true }));
                 }
                 Trigger::On { .. } => {}
             }
         }
         for (index, hazard) in plan.hazards.iter().enumerate() {
             for (group, nodes) in hazard.groups.iter().enumerate() {
-                let wait = self.hazard_randoms[index].exponential(fastest(hazard.mean, nodes.len(), hazard.factor));
-                first.push((hazard.from + wait, Strike::Hazard { hazard: index, group }));
+                let random = &mut self.hazard_randoms[index];
+                let wait = random.exponential(fastest(hazard.mean, nodes.len(), hazard.factor));
+                first.push((hazard.from + wait, random.next() as u32, Strike::Hazard { hazard: index, group }));
             }
         }
         first
     }
 
-    pub(super) fn tie(&mut self) -> u32 {
-        self.ties.next() as u32
+    /// What of all that happens at one instant comes first, as far as it is this fault's doing.
+    fn tie(&mut self, fault: usize) -> u32 {
+        self.randoms[fault].next() as u32
     }
 
     pub(super) fn watches_messages(&self) -> bool {
@@ -200,7 +202,7 @@ impl<S: System> World<'_, S> {
         if self.now > Time::ZERO + until {
             return false;
         }
-        let tie = self.faults.tie();
+        let tie = self.faults.tie(fault);
         let next = next.max(Span::from_nanos(1));
         self.queue.push(self.now + next, tie, Happening::Strike(Strike::Fire { fault, again: true }));
         true
@@ -216,13 +218,13 @@ impl<S: System> World<'_, S> {
         let Some(undo) = self.apply(fault, token, &described.action, room) else { return };
         if let (Some((low, high)), Some(undo)) = (described.lasts, undo) {
             let lasts = self.faults.randoms[fault].span(low, high);
-            self.undo_after(lasts, token, undo);
+            let tie = self.faults.tie(fault);
+            self.undo_after(lasts, tie, token, undo);
         }
     }
 
-    fn undo_after(&mut self, lasts: Span, token: u64, undo: Undo) {
+    fn undo_after(&mut self, lasts: Span, tie: u32, token: u64, undo: Undo) {
         self.faults.undo.insert(token, undo);
-        let tie = self.faults.tie();
         self.queue.push(self.now + lasts, tie, Happening::Strike(Strike::Undo { token }));
     }
 
@@ -251,7 +253,7 @@ impl<S: System> World<'_, S> {
             Action::Restart { targets, disk, moved } => {
                 let nodes = self.choose(fault, targets, usize::MAX, |state| !state.up);
                 for &node in &nodes {
-                    let tie = self.faults.tie();
+                    let tie = self.faults.tie(fault);
                     self.queue.push(self.now, tie, Happening::Restart { node, disk: *disk, moved: *moved });
                 }
                 self.affected(fault, nodes, |_| Undo::Restart(Vec::new())).map(|_| None)
@@ -280,9 +282,10 @@ impl<S: System> World<'_, S> {
             }
             Action::Request { targets, name } => {
                 let name = S::REQUESTS.iter().find(|known| *known == name)?;
-                let nodes = self.choose(fault, targets, usize::MAX, |state| state.up);
+                let mut nodes = self.choose(fault, targets, usize::MAX, |state| state.up);
+                nodes.retain(|&node| self.system.request(node, name).is_some());
                 for &node in &nodes {
-                    let tie = self.faults.tie();
+                    let tie = self.faults.tie(fault);
                     self.queue.push(self.now, tie, Happening::Ask { node, name });
                 }
                 self.affected(fault, nodes, Undo::Resume).map(|_| None)
@@ -556,7 +559,7 @@ impl<S: System> World<'_, S> {
                     if self.places[node.index()].troubles.down_by != token {
                         continue;
                     }
-                    let tie = self.faults.tie();
+                    let tie = self.places[node.index()].ties.next() as u32;
                     let restart = Happening::Restart { node, disk: RestartDisk::Same, moved: false };
                     self.queue.push(self.now, tie, restart);
                 }
@@ -625,7 +628,7 @@ impl<S: System> World<'_, S> {
         let fails = share.is_some_and(|share| random.chance(share));
         let victim = random.pick(&running).copied();
         let down = random.span(hazard.down.0, hazard.down.1);
-        let tie = self.faults.tie();
+        let (tie, undo_tie) = (random.next() as u32, random.next() as u32);
         let again = Happening::Strike(Strike::Hazard { hazard: index, group });
         self.queue.push(self.now + next.max(Span::from_nanos(1)), tie, again);
         if let Some(node) = victim
@@ -635,7 +638,7 @@ impl<S: System> World<'_, S> {
         {
             let token = self.faults.token();
             self.crash(node, token);
-            self.undo_after(down, token, Undo::Restart(vec![node]));
+            self.undo_after(down, undo_tie, token, Undo::Restart(vec![node]));
         }
     }
 
@@ -720,7 +723,7 @@ impl<S: System> World<'_, S> {
             if after == Span::ZERO {
                 self.fire(fault);
             } else {
-                let tie = self.faults.tie();
+                let tie = self.faults.tie(fault);
                 self.queue.push(self.now + after, tie, Happening::Strike(Strike::Fire { fault, again: false }));
             }
         }
@@ -756,7 +759,7 @@ impl<S: System> World<'_, S> {
                 self.resume(node);
                 if down {
                     let wait = random.span(Span::ZERO, super::STABILISATION / 2);
-                    let tie = self.faults.tie();
+                    let tie = self.places[node.index()].ties.next() as u32;
                     let restart = Happening::Restart { node, disk: RestartDisk::Same, moved: false };
                     self.queue.push(self.now + wait, tie, restart);
                 }

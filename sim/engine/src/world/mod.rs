@@ -7,6 +7,7 @@ mod frame;
 mod network;
 mod queue;
 mod recorder;
+mod streams;
 mod troubles;
 
 use crate::{
@@ -209,19 +210,17 @@ impl<'a, S: System> World<'a, S> {
                 self.start(node, RestartDisk::Same, false);
             }
         }
-        self.schedule(self.plan.warm_up, Happening::Phase(Phase::Faults));
+        let mut ties = Random::new(self.seed, "phases");
+        let mut schedule = |after: Span, happening| {
+            self.queue.push(Time::ZERO + after, ties.next() as u32, happening);
+        };
+        schedule(self.plan.warm_up, Happening::Phase(Phase::Faults));
         let end = if self.plan.stabilise { Happening::Phase(Phase::Stabilisation) } else { Happening::End };
-        self.schedule(self.plan.horizon, end);
-        self.schedule(OBSERVE_EVERY, Happening::Observe);
-        for (at, strike) in self.faults.first_strikes(self.plan) {
-            self.schedule(at, Happening::Strike(strike));
+        schedule(self.plan.horizon, end);
+        schedule(OBSERVE_EVERY, Happening::Observe);
+        for (at, tie, strike) in self.faults.first_strikes(self.plan) {
+            self.queue.push(Time::ZERO + at, tie, Happening::Strike(strike));
         }
-    }
-
-    /// Puts something that the harness does into the queue, `after` the start of the run.
-    fn schedule(&mut self, after: Span, happening: Happening<S>) {
-        let tie = self.faults.tie();
-        self.queue.push(Time::ZERO + after, tie, happening);
     }
 
     fn happen(&mut self, happening: Happening<S>) {
