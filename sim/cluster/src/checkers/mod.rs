@@ -90,7 +90,7 @@ pub fn all(_: &Cluster) -> Vec<Box<dyn Checker<Cluster>>> {
         Box::new(cr1_promises::Promises::default()),
         Box::new(lv2::Lv2::default()),
         Box::new(lv6::Lv6::default()),
-        Box::new(rb2::Rb2),
+        Box::new(rb2::Rb2::default()),
     ]
 }
 

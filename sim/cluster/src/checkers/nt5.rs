@@ -2,15 +2,15 @@
 //!
 //! Source: spec 1.2. The coordinator's numbering has no gap and no number twice (but for what a crash left untold). A
 //! snapshot is exactly the set of failures that was current at its cursor: members whose newest incarnation ended by failure
-//! and isn't forgotten. It never goes back behind what its session has taken. Sets are compared by a hash that is kept per
+//! and isn't forgotten, which is so for `forget_after`. It never goes back behind what its session has taken. Sets are compared by a hash that is kept per
 //! version, so a snapshot costs its length only.
 
 use super::stream::{Stands, Stream};
 use super::{Event, event};
 use crate::Cluster;
 use squall::{Checker, Entry, Findings, Interest, Scene};
-use squall_coordinator::{Cursor, Failure};
-use squall_machine::{Text, Time};
+use squall_coordinator::{Cursor, Failure, Incarnation};
+use squall_machine::{Span, Text, Time};
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -29,6 +29,8 @@ pub(super) struct Nt5 {
     versions: VecDeque<(Cursor, u64)>,
     /// Something happened at a restart that was never told: the set is not known any more.
     lost: bool,
+    /// When each failure that is remembered was decided, or the coordinator restarted since.
+    ended: BTreeMap<Incarnation, Time>,
 }
 
 fn hash(failure: &Failure) -> u64 {
@@ -65,6 +67,22 @@ impl Nt5 {
         if self.versions.len() > VERSIONS {
             self.versions.pop_front();
         }
+    }
+
+    /// A failure is remembered for as long as it is to be. Returns for how long it was, if that is too short.
+    fn forgotten(&mut self, decided: Time, told: &Event, forget_after: Span) -> Option<(Incarnation, Span)> {
+        match told {
+            Event::Failed { incarnation, .. } => {
+                self.ended.insert(*incarnation, decided);
+            }
+            Event::Stalled { restarted: true, .. } => self.ended.values_mut().for_each(|ended| *ended = decided),
+            Event::Forgotten { incarnation, .. } => {
+                let remembered = decided.since(self.ended.remove(incarnation)?);
+                return (remembered < forget_after).then_some((*incarnation, remembered));
+            }
+            _ => {}
+        }
+        None
     }
 
     /// Whether the set at this cursor was this one.
@@ -111,7 +129,7 @@ impl Checker<Cluster> for Nt5 {
     fn interest(&self, interest: &mut Interest<Cluster>) {
         Stream::interest(interest);
         Stands::interest(interest);
-        interest.events(&["forgotten"]);
+        interest.events(&["forgotten", "stalled"]);
     }
 
     fn on_entry(&mut self, entry: &Entry<'_, Cluster>, scene: &Scene<'_, Cluster>, findings: &mut Findings) {
@@ -120,7 +138,11 @@ impl Checker<Cluster> for Nt5 {
             findings.violated("NT5", entry.at, [entry.id], problem);
         }
         self.lost |= self.stream.newest.0 > newest.0 + 1;
-        if let Some((_, told)) = event(entry) {
+        if let Some((decided, told)) = event(entry) {
+            if let Some((who, after)) = self.forgotten(decided, told, scene.system.knobs().forget_after) {
+                let message = format!("the failure of incarnation {who} is forgotten after {after}");
+                findings.violated("NT5", entry.at, [entry.id], message);
+            }
             self.follow(entry, told);
             if let Event::Resynced { session, cursor, failures, .. } = told {
                 let taken = self.stands.of(entry.node, *session).and_then(|stand| stand.taken());
@@ -139,8 +161,6 @@ impl Checker<Cluster> for Nt5 {
 mod tests {
     use super::super::testing::{C, History, S, history, opened, resynced};
     use super::*;
-    use squall_coordinator::Incarnation;
-    use squall_machine::Span;
 
     /// r0 and r1 have failed.
     fn start() -> History<Nt5> {
@@ -172,6 +192,8 @@ mod tests {
     #[test]
     fn what_is_forgotten_leaves_the_set() {
         let forgotten = Event::Forgotten { member: "r0".into(), incarnation: Incarnation(1) };
-        start().coordinator(forgotten).event(S, resynced(2, &[(1, 2, 2)])).holds();
+        let late = start().at(3_600_000).coordinator(forgotten.clone());
+        late.event(S, resynced(2, &[(1, 2, 2)])).holds();
+        start().at(3_599_999).coordinator(forgotten).violated("is forgotten after 3599.999s");
     }
 }
