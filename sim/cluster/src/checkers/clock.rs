@@ -49,7 +49,8 @@ impl LocalClock {
     }
 }
 
-/// The longest that a span of true time can be on a clock within the limits of drift.
+/// The longest that a span of true time can be on a clock, or one on a clock in true time, within the limits of drift.
 pub(super) fn longest(span: Span, drift_ppm_max: u32) -> Span {
-    span + span * u64::from(drift_ppm_max) / 1_000_000 + Span::from_micros(1)
+    let drift = u64::from(drift_ppm_max);
+    span + span * drift / (1_000_000 - drift) + Span::from_micros(1)
 }

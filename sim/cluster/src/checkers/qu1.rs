@@ -9,9 +9,9 @@ use super::ages::SharedAges;
 use super::calm::{Calm, delay_max, sync_max};
 use super::clock::longest;
 use super::requests::Requests;
-use super::{Event, Names, event};
+use super::{Event, event};
 use crate::Cluster;
-use squall::{Checker, Entry, EntryId, Fact, Findings, Interest, Scene};
+use squall::{Checker, Entry, EntryId, Fact, Findings, Interest, NodeId, Scene};
 use squall_coordinator::{Epoch, Incarnation, Number, Participant, Quorum};
 use squall_machine::Time;
 use std::collections::BTreeMap;
@@ -22,8 +22,8 @@ pub(super) struct Qu1 {
     ages: SharedAges,
     requests: Requests,
     calm: Calm,
-    names: Names,
-    gave_up: BTreeMap<Incarnation, (Number, Time)>,
+    /// The last request that each gave up, when, and where its process runs.
+    gave_up: BTreeMap<Incarnation, (Number, Time, NodeId)>,
 }
 
 impl Qu1 {
@@ -83,12 +83,12 @@ impl Qu1 {
 
     /// Whether the client gave this request up, and nothing kept the coordinator from hearing of it.
     fn phantom(&self, member: &Participant, scene: &Scene<'_, Cluster>) -> bool {
-        let gave_up = self.gave_up.get(&member.incarnation).filter(|(through, _)| member.number <= *through);
-        let Some(((_, at), node)) = gave_up.zip(self.names.node(&member.id)) else { return false };
+        let Some(&(through, at, node)) = self.gave_up.get(&member.incarnation) else { return false };
         let Some(delay) = delay_max(scene.plan) else { return false };
         let knobs = scene.system.knobs();
         let bound = longest((delay + sync_max(scene.plan) * 2) * 2 + knobs.resend, knobs.drift_ppm_max);
-        self.calm.pair_since(node, scene).is_some_and(|calm| calm < *at) && scene.now.since(*at) > bound
+        let calm = self.calm.pair_since(node, scene).is_some_and(|calm| calm < at);
+        member.number <= through && calm && scene.now.since(at) > bound
     }
 
     fn on_formed(
@@ -125,7 +125,6 @@ impl Checker<Cluster> for Qu1 {
 
     fn on_entry(&mut self, entry: &Entry<'_, Cluster>, scene: &Scene<'_, Cluster>, findings: &mut Findings) {
         if let Fact::Truth(_) = entry.fact {
-            self.names.learn(scene);
             self.calm.follow(entry, scene);
         }
         match event(entry) {
@@ -140,7 +139,7 @@ impl Checker<Cluster> for Qu1 {
                 }
             }
             Some((_, Event::GaveUp { incarnation, through })) => {
-                self.gave_up.insert(*incarnation, (*through, entry.at));
+                self.gave_up.insert(*incarnation, (*through, entry.at, entry.node));
             }
             Some((_, Event::Failed { incarnation, .. } | Event::Left { incarnation, .. })) => {
                 self.gave_up.remove(incarnation);
