@@ -142,10 +142,11 @@ impl Cluster {
 
     fn member(&self, start: &Start, role: Role) -> MemberConfig {
         let name = self.name(start.node);
+        let id = self.topology.twins.get(name).map_or(name, String::as_str);
         // A process that moved is reached elsewhere, and others see that by its text.
         let (_, moves) = NodeId::of_address(start.address);
         MemberConfig {
-            id: name.into(),
+            id: id.into(),
             role,
             address: format!("{name}:{moves}").into(),
             store_address: format!("{name}-store:{moves}").into(),

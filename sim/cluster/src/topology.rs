@@ -33,6 +33,8 @@ pub struct Topology {
     pub zones: BTreeMap<String, Vec<String>>,
     /// Racks, like zones: a node can be in one of each.
     pub racks: BTreeMap<String, Vec<String>>,
+    /// Nodes whose processes go by the id of another node: two processes under one id.
+    pub twins: BTreeMap<String, String>,
 }
 
 /// Who decides about membership.
@@ -58,6 +60,7 @@ impl Default for Topology {
             workers_subscribe: false,
             zones: BTreeMap::new(),
             racks: BTreeMap::new(),
+            twins: BTreeMap::new(),
         }
     }
 }
@@ -105,7 +108,24 @@ impl Topology {
                 groups.insert(name.clone(), group(&["topology", key, name], members, &nodes, &mut taken)?);
             }
         }
+        self.check_twins(&kinds, &nodes)?;
         Ok(Layout { nodes, groups })
+    }
+
+    fn check_twins(&self, kinds: &[(NodeKind, u32)], nodes: &[String]) -> Result<(), InvalidKey> {
+        for (twin, of) in &self.twins {
+            let path = ["topology", "twins", twin];
+            let find = |name: &str| nodes.iter().position(|node| node == name).map(|index| kinds[index].0);
+            let unknown = |name: &str| unknown(&path, format!("no node is called {name}"), nodes);
+            let twin_kind = find(twin).ok_or_else(|| unknown(twin))?;
+            let kind = find(of).ok_or_else(|| unknown(of))?;
+            let registers = matches!(kind, NodeKind::Replica | NodeKind::Worker);
+            if twin_kind != kind || !registers || twin == of || self.twins.contains_key(of) {
+                return Err(InvalidKey::new(&path, format!("{twin} can't go by the id of {of}"))
+                    .hint("name another replica for a replica, another worker for a worker, and no twin"));
+            }
+        }
+        Ok(())
     }
 
     fn counts(&self) -> Result<(), InvalidKey> {
