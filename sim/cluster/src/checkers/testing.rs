@@ -276,7 +276,7 @@ pub(super) fn quorum(id: u64, formation: u64, members: &[(usize, u64, u64)]) -> 
     Quorum { id: QuorumId(id), formation: Epoch(formation), members: members.iter().map(participant).collect() }
 }
 
-const SESSION: Session = Session(77);
+pub(super) const SESSION: Session = Session(77);
 
 /// The subscriber opens its session.
 pub(super) fn opened() -> Event {
