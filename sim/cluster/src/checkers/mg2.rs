@@ -115,7 +115,8 @@ impl Checker<Cluster> for Mg2 {
         let (about, problem) = match told {
             Event::Active { quorum_id, .. } => {
                 self.active.insert(node, *quorum_id);
-                return;
+                let Some(vote) = self.votes.get(&node) else { return };
+                ((vote.step, vote.quorum_id), Some("is still open in the next formation".to_owned()))
             }
             Event::Inactive { .. } => {
                 self.active.remove(&node);
@@ -131,6 +132,7 @@ impl Checker<Cluster> for Mg2 {
                 (about, self.vote(node, *rank, about, *commit, size))
             }
             Event::VoteClosed { step, quorum_id, decision, end } => {
+                let outlived = *end == VoteEnd::Deadline && self.votes.get(&node).is_some_and(|vote| !vote.valid);
                 if matches!(end, VoteEnd::Deadline | VoteEnd::NewerQuorum) {
                     findings.reached("vote ended by deadline or newer quorum");
                 }
@@ -139,7 +141,8 @@ impl Checker<Cluster> for Mg2 {
                     VoteEnd::Against | VoteEnd::NewerQuorum | VoteEnd::Deadline | VoteEnd::Shutdown => NO_LIMIT,
                 };
                 let about = (*step, *quorum_id);
-                (about, self.close(node, about, *decision, size, limit, decided))
+                let problem = self.close(node, about, *decision, size, limit, decided);
+                (about, problem.or_else(|| outlived.then(|| "outlives the replica's being Active".to_owned())))
             }
             _ => return,
         };
@@ -189,6 +192,12 @@ mod tests {
         start().event(R[0], voted(0, 3, true)).event(R[0], voted(0, 3, true)).violated("twice");
         start().event(R[0], voted(1, 3, true)).violated("rank 1 of 1");
         start().event(R[1], voted(0, 3, true)).violated("isn't open");
+        let next = Event::Active { incarnation: Incarnation(1), formation: Epoch(2), quorum_id: QUORUM };
+        start().event(R[0], next).violated("still open in the next formation");
+        let inactive = Event::Inactive { incarnation: Incarnation(1), formation: Epoch(1), cause: Inactivity::Lapsed };
+        let over = |end| Event::VoteClosed { step: 3, quorum_id: QUORUM, decision: false, end };
+        start().event(R[0], inactive.clone()).event(R[0], over(VoteEnd::NewerQuorum)).holds();
+        start().event(R[0], inactive).event(R[0], over(VoteEnd::Deadline)).violated("outlives");
         let decided = || start().event(R[0], voted(0, 3, true)).event(R[0], closed(true));
         decided().event(R[0], Event::VoteOpened { step: 4, quorum_id: QUORUM }).holds();
         decided().event(R[0], Event::VoteOpened { step: 2, quorum_id: QUORUM }).violated("step 3 is decided on");
