@@ -2,14 +2,14 @@
 //!
 //! Source: spec 3.7 (disk before network). An event enters the history once everything recorded before it is durable, and a
 //! coordinator tells the history what it decided before it tells anybody else. So whatever it says about a decision has to
-//! be in the history already: a grant, an end, a formation, an epoch, a notice. That shows a promise made too early in any
-//! run, also in one without the crash that would break it. Judged until the first restart: after it, something may have
-//! been durable without having been told.
+//! be in the history already: a grant, an end, a formation, an epoch, what a notice is about. (How notices are numbered is
+//! NT1's and NT5's.) That shows a promise made too early in any run, also in one without the crash that would break it.
+//! Judged until the first restart: after it, something may have been durable without having been told.
 
 use super::{Event, event};
 use crate::Cluster;
 use squall::{Checker, Entry, Fact, Findings, Interest, Scene, Truth};
-use squall_coordinator::{Cause, Cursor, Epoch, Incarnation, Message};
+use squall_coordinator::{Cause, Change, Epoch, Incarnation, Message};
 use std::collections::BTreeMap;
 
 /// How an incarnation ended.
@@ -26,7 +26,6 @@ pub(super) struct Promises {
     ended: BTreeMap<Incarnation, End>,
     epoch: Epoch,
     formation: Epoch,
-    cursor: Cursor,
     restarted: bool,
 }
 
@@ -34,14 +33,12 @@ impl Promises {
     fn follow(&mut self, told: &Event) {
         match told {
             Event::Granted { incarnation, .. } => self.granted = self.granted.max(*incarnation),
-            Event::Failed { incarnation, cause, cursor, .. } => {
+            Event::Failed { incarnation, cause, .. } => {
                 self.ended.insert(*incarnation, End::Failed(*cause));
-                self.cursor = self.cursor.max(*cursor);
             }
             Event::Left { incarnation, .. } => {
                 self.ended.insert(*incarnation, End::Left);
             }
-            Event::Began { returned: Some(cursor), .. } => self.cursor = self.cursor.max(*cursor),
             Event::Forgotten { incarnation, .. } => {
                 self.ended.remove(incarnation);
             }
@@ -72,9 +69,16 @@ impl Promises {
             }
             Message::Reset { epoch, .. } => (*epoch > self.epoch.max(Epoch(1))).then(|| format!("epoch {epoch}")),
             Message::Notification { notice, .. } => {
-                (notice.cursor > self.cursor).then(|| format!("notice {}", notice.cursor))
+                let known = match notice.change {
+                    Change::Failed(_) => self.ended.contains_key(&notice.incarnation),
+                    Change::Returned => notice.incarnation <= self.granted,
+                };
+                (!known).then(|| format!("notice {}", notice.cursor))
             }
-            Message::Snapshot { cursor, .. } => (*cursor > self.cursor).then(|| format!("notice {cursor}")),
+            Message::Snapshot { failures, .. } => failures
+                .iter()
+                .find(|failure| !self.ended.contains_key(&failure.incarnation))
+                .map(|failure| format!("the failure of incarnation {}", failure.incarnation)),
             _ => None,
         }
     }
@@ -87,7 +91,7 @@ impl Checker<Cluster> for Promises {
 
     fn interest(&self, interest: &mut Interest<Cluster>) {
         interest.truth(&["up"]);
-        interest.events(&["granted", "failed", "left", "began", "forgotten", "reset", "formed"]);
+        interest.events(&["granted", "failed", "left", "forgotten", "reset", "formed"]);
         interest.sent(&["granted", "failed", "superseded", "left", "formed", "reset", "notification", "snapshot"]);
     }
 
@@ -116,7 +120,7 @@ impl Checker<Cluster> for Promises {
 mod tests {
     use super::super::testing::{C, History, history, quorum};
     use super::*;
-    use squall_coordinator::{BootId, Number};
+    use squall_coordinator::{BootId, Cursor, Notice, Number, Session};
     use squall_machine::Span;
     use std::sync::Arc;
 
@@ -136,6 +140,13 @@ mod tests {
         start().sends(granted(2)).violated("the grant of incarnation 2 is sent before it is durable");
         start().sends(failed(2)).violated("the failure of incarnation 2");
         start().sends(reset(2)).violated("epoch 2");
+        let notice = |who| {
+            let (session, change) = (Session(7), Change::Failed(Cause::Timeout));
+            let notice = Notice { cursor: Cursor(1), member: "r0".into(), incarnation: Incarnation(who), change };
+            Message::Notification { session, notice }
+        };
+        start().sends(notice(1)).holds();
+        start().sends(notice(2)).violated("notice 1");
         let left = Message::Left { incarnation: Incarnation(1) };
         start().sends(left).violated("the departure of incarnation 1");
         let formed = |formation| {
