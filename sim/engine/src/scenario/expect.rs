@@ -173,7 +173,9 @@ impl Watcher {
             let expected = &self.expected;
             if expected.at_most == Some(self.state.count - 1) {
                 let message = format!("{}, this is one more", expected.wanted());
-                let evidence = self.state.seen.iter().copied().chain([entry.id]);
+                // The first few, and the one too many.
+                let before = self.state.seen.iter().copied().filter(|seen| *seen != entry.id);
+                let evidence = before.chain([entry.id]);
                 findings.violated(expected.property, entry.at, evidence, message);
             }
         }

@@ -654,6 +654,16 @@ fn budgets_of_steps_end_a_run_without_a_pass() {
 }
 
 #[test]
+fn faults_too_dense_to_end_end_a_run_without_a_pass() {
+    let system = system();
+    let trigger = Trigger::Every { period: Span::from_nanos(1), from: secs(1), until: secs(9) };
+    let fault = Fault { trigger, action: Action::Pause(target(A)), lasts: None, may_miss: false };
+    let outcome = run(&system, &plan(&system, vec![fault]), 1, RunOptions::default());
+    assert_eq!(outcome.verdict, Verdict::Inconclusive);
+    assert!(outcome.remark.is_some_and(|remark| remark.contains("too short")));
+}
+
+#[test]
 fn simultaneous_messages_all_arrive_in_an_order_that_the_seed_decides() {
     let system = Echo { nodes: 5, panics_at: None, frozen: 0 };
     let mut plan = plan(&system, Vec::new());
