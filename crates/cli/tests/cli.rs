@@ -154,6 +154,19 @@ fn other_build() -> PathBuf {
 }
 
 #[test]
+fn a_run_without_a_verdict_says_why_and_is_no_pass() {
+    let place = Place::new("dense");
+    place.write(
+        "scenarios/dense.toml",
+        "title = \"faults without end\"\nhorizon = \"10s\"\n\n[[fault]]\nevery = \"1ns\"\npause = \"r0\"\nfor = \"1ns\"\n",
+    );
+    let output = place.squall(&["run", "scenarios", "--seed", "0"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(102), "{text}");
+    assert!(text.contains("seed 0: more than 1000000 strikes"), "{text}");
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let place = Place::new("pipe");
     place.write("scenarios/calm.toml", CALM);

@@ -104,6 +104,8 @@ pub struct Tally {
     pub failed: u64,
     /// How many of them were inconclusive.
     pub inconclusive: u64,
+    /// The first of those, and what ended it.
+    pub undecided: Option<(u64, String)>,
     /// How many messages were sent.
     pub messages: u64,
     /// How many steps the machines took.
@@ -131,7 +133,11 @@ impl Tally {
         self.runs += 1;
         self.passed += u64::from(ran.status == Status::Pass);
         self.failed += u64::from(ran.status.is_failure());
-        self.inconclusive += u64::from(ran.status == Status::Inconclusive);
+        if ran.status == Status::Inconclusive {
+            self.inconclusive += 1;
+            let first = || (outcome.seed, ran.remark.clone().unwrap_or_else(|| "for no known reason".to_owned()));
+            self.undecided.get_or_insert_with(first);
+        }
         self.whole += u64::from(outcome.verdict == Verdict::Pass);
         self.messages += outcome.messages.sent;
         self.steps += outcome.steps;
@@ -161,7 +167,8 @@ impl Tally {
     pub fn conclude<S: System>(&self, task: &Task<'_, S>) -> (Status, Option<String>) {
         let (scenario, worst) = (task.scenario, self.worst.unwrap_or(Status::Interrupted));
         if worst > Status::Interrupted {
-            return (worst, None);
+            let undecided = self.undecided.as_ref().filter(|_| worst == Status::Inconclusive);
+            return (worst, undecided.map(|(seed, why)| format!("seed {seed}: {why}")));
         }
         if self.runs < task.seeds.count {
             return (Status::Interrupted, Some(format!("{} of {} seeds were run", self.runs, task.seeds.count)));
