@@ -33,6 +33,9 @@ pub struct FailureRecord {
     pub digest: String,
     /// The seed.
     pub seed: Seed,
+    /// What drove the processes.
+    #[serde(default = "world")]
+    pub engine: String,
     /// What the run showed, as a word.
     pub status: String,
     /// The fingerprint of its history.
@@ -42,6 +45,10 @@ pub struct FailureRecord {
     /// What was violated.
     #[serde(default)]
     pub violation: Vec<ViolationRecord>,
+}
+
+fn world() -> String {
+    "world".to_owned()
 }
 
 /// A violated property.
@@ -72,6 +79,7 @@ impl FailureRecord {
             scenario: scenario.path.clone(),
             digest: scenario.digest.to_string(),
             seed: Seed(ran.outcome.seed),
+            engine: scenario.engine.name.to_owned(),
             status: ran.status.word().to_lowercase(),
             fingerprint: ran.outcome.fingerprint.to_string(),
             build: build(),
@@ -229,6 +237,7 @@ mod tests {
             evidence: vec![3, 9],
         };
         let record = FailureRecord {
+            engine: world(),
             scenario: PathBuf::from("a b/c.toml"),
             digest: "d".to_owned(),
             seed: Seed(u64::MAX),

@@ -90,12 +90,22 @@ pub enum DropReason {
     Moved,
     /// Too many waited for a paused or slow process.
     Overflow,
+    /// The call or stream that carried it ended before it was heard. Only where processes have a transport of their own.
+    Undelivered,
 }
 
 impl DropReason {
     /// All reasons, in order.
-    pub const ALL: [Self; 7] =
-        [Self::Cut, Self::Loss, Self::Corrupt, Self::Scripted, Self::Down, Self::Moved, Self::Overflow];
+    pub const ALL: [Self; 8] = [
+        Self::Cut,
+        Self::Loss,
+        Self::Corrupt,
+        Self::Scripted,
+        Self::Down,
+        Self::Moved,
+        Self::Overflow,
+        Self::Undelivered,
+    ];
 
     /// The reason as a word.
     #[must_use]
@@ -108,6 +118,7 @@ impl DropReason {
             Self::Down => "down",
             Self::Moved => "moved",
             Self::Overflow => "overflow",
+            Self::Undelivered => "undelivered",
         }
     }
 }

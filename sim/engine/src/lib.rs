@@ -7,6 +7,7 @@ pub mod artifacts;
 pub mod bench;
 mod check;
 pub mod cli;
+mod engine;
 mod history;
 mod ids;
 mod outcome;
@@ -20,6 +21,7 @@ mod system;
 mod world;
 
 pub use check::{Checker, Findings, Interest, NodeState, Scene, Violation};
+pub use engine::{Elsewhere, Engine, Play, Program};
 pub use history::{DiskState, DownCause, DropReason, Entry, EventOf, Fact, Hop, MessageOf, Phase, Truth};
 pub use ids::{EntryId, NodeId, NodeSet};
 pub use outcome::{Fingerprint, MessageCounts, Outcome, Verdict};
@@ -30,3 +32,4 @@ pub use plan::{
 pub use run::{RunOptions, Watch, run};
 pub use scenario::{Diagnosis, Scenario};
 pub use system::{InvalidKey, Layout, Start, System};
+pub use world::{Command, LocalClock, Report, Shells, Stage};

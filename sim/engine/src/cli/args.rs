@@ -2,7 +2,7 @@
 
 use crate::scenario::{Duration, Seed};
 use crate::sweep::Seeds;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// Deterministic simulation and fault injection.
@@ -22,13 +22,26 @@ pub(crate) enum Command {
     /// Shows the history of one run
     Trace(TraceArguments),
     /// Checks scenario files without running them
-    Check(PathArguments),
+    Check(CheckArguments),
     /// Lists scenarios
     List(PathArguments),
     /// Prints the JSON Schema of scenario files
     Schema,
     /// Measures how fast the world is
     Bench(BenchArguments),
+}
+
+impl Command {
+    /// The engine asked for.
+    pub(crate) fn engine(&self) -> Option<&str> {
+        match self {
+            Self::Run(arguments) => arguments.engine.as_deref(),
+            Self::Replay(arguments) => arguments.engine.as_deref(),
+            Self::Trace(arguments) => arguments.engine.as_deref(),
+            Self::Check(arguments) => arguments.engine.as_deref(),
+            Self::List(_) | Self::Schema | Self::Bench(_) => None,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -45,9 +58,9 @@ pub(crate) struct RunArguments {
     /// How many runs at once; all cores by default
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) jobs: Option<u16>,
-    /// What drives the machines
-    #[arg(long, value_enum, default_value_t = Engine::World)]
-    pub(crate) engine: Engine,
+    /// What drives the processes: the simulated `world`, or the production shell under a simulated runtime, the `stack`
+    #[arg(long, value_name = "ENGINE")]
+    pub(crate) engine: Option<String>,
     /// One line of JSON per run, and one for the summary
     #[arg(long)]
     pub(crate) json: bool,
@@ -59,18 +72,13 @@ pub(crate) struct RunArguments {
     pub(crate) out: PathBuf,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum Engine {
-    /// The simulated world
-    World,
-    /// The production shell under a simulated runtime
-    Stack,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArguments {
     /// A record of a failure, or the scenario file of a bug
     pub(crate) file: Option<PathBuf>,
+    /// What drives the processes, as it did when the failure was found
+    #[arg(long, value_name = "ENGINE")]
+    pub(crate) engine: Option<String>,
     /// Where results are kept
     #[arg(long, value_name = "FOLDER", default_value = "squall.out")]
     pub(crate) out: PathBuf,
@@ -80,6 +88,9 @@ pub(crate) struct ReplayArguments {
 pub(crate) struct TraceArguments {
     /// A scenario file
     pub(crate) file: PathBuf,
+    /// What drives the processes
+    #[arg(long, value_name = "ENGINE")]
+    pub(crate) engine: Option<String>,
     /// The seed; that of the bug, or 0, by default
     #[arg(long)]
     pub(crate) seed: Option<Seed>,
@@ -111,6 +122,16 @@ pub(crate) struct PathArguments {
     /// Scenario files, or folders of them
     #[arg(default_value = "scenarios")]
     pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// Scenario files, or folders of them
+    #[arg(default_value = "scenarios")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// What would drive the processes; tells what of a file it can't express
+    #[arg(long, value_name = "ENGINE")]
+    pub(crate) engine: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,13 +1,13 @@
 //! `check` and `list`: files only, nothing runs.
 
-use crate::System;
 use crate::cli::OK;
-use crate::cli::args::PathArguments;
-use crate::cli::select::scenarios;
+use crate::cli::args::{CheckArguments, PathArguments};
+use crate::cli::select::{scenarios, scenarios_on};
 use crate::cli::ui::Ui;
+use crate::{Engine, System};
 
-pub(crate) fn check<S: System>(arguments: &PathArguments, ui: &mut Ui) -> u8 {
-    match scenarios::<S>(&arguments.paths, ui) {
+pub(crate) fn check<S: System>(arguments: &CheckArguments, engine: Engine<S>, ui: &mut Ui) -> u8 {
+    match scenarios_on(&arguments.paths, engine, ui) {
         Ok(scenarios) => {
             let count = scenarios.len();
             ui.line(format_args!("{count} scenario {} fine", if count == 1 { "file is" } else { "files are" }));

@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod check;
+mod elsewhere;
 mod replay;
 mod run;
 mod select;
@@ -12,7 +13,7 @@ mod ui;
 pub use run::Totals;
 pub(crate) use select::scenario_files;
 
-use crate::System;
+use crate::{Engine, Program, System};
 use args::{Arguments, Command};
 use clap::Parser;
 use std::process::ExitCode;
@@ -29,12 +30,18 @@ pub(crate) const NOTHING: u8 = 4;
 /// Set when the user interrupts.
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Runs the command line with this process's arguments.
+/// Runs the command line of the simulated world with this process's arguments; see [`main_of`].
+#[must_use]
+pub fn main<S: System>() -> ExitCode {
+    main_of(&Program::<S>::default())
+}
+
+/// Runs a command line with this process's arguments.
 ///
 /// Exit codes: 0 all held, 2 usage or bad input, 4 nothing selected, 70 a bug of ours, 100 a property was violated, 102
 /// inconclusive, 103 not deterministic, 130 interrupted.
 #[must_use]
-pub fn main<S: System>() -> ExitCode {
+pub fn main_of<S: System>(program: &Program<S>) -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -52,15 +59,25 @@ pub fn main<S: System>() -> ExitCode {
     // Without a handler an interruption ends the process at once, which is no worse than not running at all.
     drop(ctrlc::try_set_handler(interrupted));
     let mut ui = Ui::of_process();
-    ExitCode::from(dispatch::<S>(arguments.command, &mut ui))
+    let engine = arguments.command.engine().unwrap_or(program.engine.name);
+    if engine == program.engine.name {
+        return ExitCode::from(dispatch(arguments.command, program.engine, &mut ui));
+    }
+    if let Some(other) = program.elsewhere.iter().find(|other| other.engine == engine) {
+        return ExitCode::from(elsewhere::hand_over(other, &mut ui));
+    }
+    let known = program.elsewhere.iter().map(|other| other.engine);
+    let known: Vec<&str> = std::iter::once(program.engine.name).chain(known).collect();
+    ui.error(format_args!("no engine is called `{engine}`; there is {}", known.join(", ")));
+    ExitCode::from(BAD_INPUT)
 }
 
-fn dispatch<S: System>(command: Command, ui: &mut Ui) -> u8 {
+fn dispatch<S: System>(command: Command, engine: Engine<S>, ui: &mut Ui) -> u8 {
     match command {
-        Command::Run(arguments) => run::run::<S>(&arguments, ui, &STOP),
-        Command::Replay(arguments) => replay::replay::<S>(&arguments, ui, &STOP),
-        Command::Trace(arguments) => trace::trace::<S>(&arguments, ui, &STOP),
-        Command::Check(arguments) => check::check::<S>(&arguments, ui),
+        Command::Run(arguments) => run::run(&arguments, engine, ui, &STOP),
+        Command::Replay(arguments) => replay::replay(&arguments, engine, ui, &STOP),
+        Command::Trace(arguments) => trace::trace(&arguments, engine, ui, &STOP),
+        Command::Check(arguments) => check::check(&arguments, engine, ui),
         Command::List(arguments) => check::list::<S>(&arguments, ui),
         Command::Bench(arguments) => bench::bench::<S>(&arguments, ui),
         Command::Schema => {

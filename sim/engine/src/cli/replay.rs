@@ -7,12 +7,12 @@ use crate::cli::{BAD_INPUT, NOTHING};
 use crate::report::{entry_lines, failure_lines, word};
 use crate::scenario::Status;
 use crate::sweep::{Ran, Seeds, Task, run_and_judge};
-use crate::{Diagnosis, Scenario, System};
+use crate::{Diagnosis, Engine, Scenario, System};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub(crate) fn replay<S: System>(arguments: &ReplayArguments, ui: &mut Ui, stop: &AtomicBool) -> u8 {
+pub(crate) fn replay<S: System>(arguments: &ReplayArguments, engine: Engine<S>, ui: &mut Ui, stop: &AtomicBool) -> u8 {
     let files = match &arguments.file {
         Some(file) => vec![file.clone()],
         None => match last_failures(&arguments.out) {
@@ -33,7 +33,7 @@ pub(crate) fn replay<S: System>(arguments: &ReplayArguments, ui: &mut Ui, stop: 
             worst = worst.max(Status::Interrupted);
             break;
         }
-        match replay_one::<S>(&file, ui, stop) {
+        match replay_one(&file, engine, ui, stop) {
             Ok(status) => worst = worst.max(status),
             Err(diagnosis) => diagnoses.push(diagnosis),
         }
@@ -55,18 +55,23 @@ struct Known {
     comparable: bool,
 }
 
-fn replay_one<S: System>(file: &Path, ui: &mut Ui, stop: &AtomicBool) -> Result<Status, Diagnosis> {
+fn replay_one<S: System>(file: &Path, engine: Engine<S>, ui: &mut Ui, stop: &AtomicBool) -> Result<Status, Diagnosis> {
     let text = crate::scenario::read(file)?;
     // A record names its scenario; a scenario has a title instead.
     let is_record = text.lines().any(|line| line.starts_with("scenario = "));
     let (known, scenario) = if is_record {
         let record = FailureRecord::load(file)?;
-        let scenario = Scenario::<S>::load(&record.scenario)?;
+        if record.engine != engine.name {
+            let hint = format!("replay it with --engine {}", record.engine);
+            let problem = format!("is a failure that the engine `{}` found", record.engine);
+            return Err(Diagnosis::of_file(file, problem, Some(&hint)));
+        }
+        let scenario = Scenario::<S>::load(&record.scenario)?.on(engine)?;
         let comparable = record.digest == scenario.digest.to_string() && record.build == build();
         let fingerprint = Some(record.fingerprint);
         (Known { scenario: record.scenario, seed: record.seed.0, fingerprint, comparable }, scenario)
     } else {
-        let scenario = Scenario::<S>::load(file)?;
+        let scenario = Scenario::<S>::load(file)?.on(engine)?;
         let (seed, fingerprint) =
             scenario.regress.as_ref().map_or((0, None), |regress| (regress.seed.0, regress.fingerprint.clone()));
         (Known { scenario: file.to_owned(), seed, fingerprint, comparable: false }, scenario)

@@ -1,17 +1,17 @@
 //! `run`: a sweep, told to people or programs, and kept on disk.
 
 use crate::artifacts::Artifacts;
-use crate::cli::args::{Engine, RunArguments};
-use crate::cli::select::scenarios;
+use crate::cli::NOTHING;
+use crate::cli::args::RunArguments;
+use crate::cli::select::scenarios_on;
 use crate::cli::ui::Ui;
-use crate::cli::{BAD_INPUT, NOTHING};
 use crate::report::{
     Causes, TraceOptions, counted, entry_lines, failure_lines, grouped, run_line, summary_line, task_line, trace, wall,
     word,
 };
 use crate::scenario::Status;
 use crate::sweep::{Observer, Ran, Seeds, Stopwatch, SweepOptions, Tally, Task, sweep};
-use crate::{Scenario, System};
+use crate::{Engine, Scenario, System};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -51,12 +51,8 @@ pub struct Totals {
     pub wall_ns: u64,
 }
 
-pub(crate) fn run<S: System>(arguments: &RunArguments, ui: &mut Ui, stop: &AtomicBool) -> u8 {
-    if arguments.engine == Engine::Stack {
-        ui.error(format_args!("this program has no engine `stack`; it has `world`"));
-        return BAD_INPUT;
-    }
-    let scenarios = match scenarios::<S>(&arguments.paths, ui) {
+pub(crate) fn run<S: System>(arguments: &RunArguments, engine: Engine<S>, ui: &mut Ui, stop: &AtomicBool) -> u8 {
+    let scenarios = match scenarios_on(&arguments.paths, engine, ui) {
         Ok(scenarios) => scenarios,
         Err(code) => return code,
     };

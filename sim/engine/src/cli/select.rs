@@ -2,7 +2,7 @@
 
 use crate::cli::ui::Ui;
 use crate::cli::{BAD_INPUT, NOTHING};
-use crate::{Diagnosis, Scenario, System};
+use crate::{Diagnosis, Engine, Scenario, System};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -42,6 +42,29 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> io::Result<()>
         }
     }
     Ok(())
+}
+
+/// The scenarios of all paths on an engine, or the exit code and what is wrong with each file. Those below folders that the
+/// engine can't express are told and left out; one that is named itself has to be one that it can.
+pub(crate) fn scenarios_on<S: System>(
+    paths: &[PathBuf],
+    engine: Engine<S>,
+    ui: &mut Ui,
+) -> Result<Vec<Scenario<S>>, u8> {
+    let (mut scenarios, mut refused) = (Vec::new(), Vec::new());
+    for scenario in self::scenarios::<S>(paths, ui)? {
+        let (name, named) = (scenario.name.clone(), paths.contains(&scenario.path));
+        match scenario.on(engine) {
+            Ok(scenario) => scenarios.push(scenario),
+            Err(diagnosis) if named => refused.push(diagnosis),
+            Err(diagnosis) => ui.line(format_args!("{:>12} {name}  {}", "REFUSED", diagnosis.summary())),
+        }
+    }
+    if refused.is_empty() {
+        return Ok(scenarios);
+    }
+    ui.diagnoses(&refused);
+    Err(BAD_INPUT)
 }
 
 /// The scenarios of all paths, or the exit code and what is wrong with each file.

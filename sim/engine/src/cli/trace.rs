@@ -5,13 +5,13 @@ use crate::cli::ui::Ui;
 use crate::cli::{BAD_INPUT, OK};
 use crate::report::{Causes, TraceOptions, trace as write_trace};
 use crate::scenario::Nodes;
-use crate::{NodeSet, Scenario, System};
+use crate::{Engine, NodeSet, Scenario, System};
 use std::collections::BTreeSet;
 use std::io::{BufWriter, Write};
 use std::sync::atomic::AtomicBool;
 
-pub(crate) fn trace<S: System>(arguments: &TraceArguments, ui: &mut Ui, stop: &AtomicBool) -> u8 {
-    let scenario = match Scenario::<S>::load(&arguments.file) {
+pub(crate) fn trace<S: System>(arguments: &TraceArguments, engine: Engine<S>, ui: &mut Ui, stop: &AtomicBool) -> u8 {
+    let scenario = match Scenario::<S>::load(&arguments.file).and_then(|scenario| scenario.on(engine)) {
         Ok(scenario) => scenario,
         Err(diagnosis) => {
             ui.diagnoses(&[diagnosis]);

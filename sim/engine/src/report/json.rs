@@ -12,7 +12,7 @@ pub fn run_line<S: System>(scenario: &Scenario<S>, ran: &Ran) -> Value {
     json!({
         "scenario": scenario.name,
         "seed": outcome.seed,
-        "engine": "world",
+        "engine": scenario.engine.name,
         "verdict": outcome.verdict.name(),
         "status": ran.status,
         "fingerprint": outcome.fingerprint.to_string(),

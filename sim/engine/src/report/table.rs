@@ -77,7 +77,8 @@ pub fn task_line<S: System>(task: &Task<'_, S>, tally: &Tally, width: usize, pro
     // What no single run shows can't be reproduced by one.
     if status.is_failure() && tally.failed == 0 {
         let path = quoted(&task.scenario.path.to_string_lossy());
-        line.push_str(&format!("\n   Reproduce: {program} run {path} --seeds {}", task.seeds.range()));
+        let engine = on_engine(task);
+        line.push_str(&format!("\n   Reproduce: {program} run {path} --seeds {}{engine}", task.seeds.range()));
     }
     line
 }
@@ -99,12 +100,18 @@ pub fn failure_lines<S: System>(
     if let Some(remark) = &ran.remark {
         text.push_str(&format!("{:12} {remark}\n", ""));
     }
-    let path = quoted(&task.scenario.path.to_string_lossy());
-    text.push_str(&format!("   Reproduce: {program} run {path} --seed {seed}\n"));
+    let (path, engine) = (quoted(&task.scenario.path.to_string_lossy()), on_engine(task));
+    text.push_str(&format!("   Reproduce: {program} run {path} --seed {seed}{engine}\n"));
     let causes =
         if ran.outcome.violations.iter().any(|violation| !violation.evidence.is_empty()) { " --causes" } else { "" };
-    text.push_str(&format!("       Trace: {program} trace {path} --seed {seed}{causes}"));
+    text.push_str(&format!("       Trace: {program} trace {path} --seed {seed}{causes}{engine}"));
     text
+}
+
+/// The flag that puts a run on the same engine again.
+fn on_engine<S: System>(task: &Task<'_, S>) -> String {
+    let engine = task.scenario.engine.name;
+    if engine == "world" { String::new() } else { format!(" --engine {engine}") }
 }
 
 fn violation_lines(violation: &Violation, evidence: &[(crate::EntryId, String)]) -> String {

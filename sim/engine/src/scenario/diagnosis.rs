@@ -111,6 +111,14 @@ impl Diagnosis {
         &self.path
     }
 
+    /// What is wrong with it, in one line, without hints.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let mut texts: Vec<&str> = self.problems.iter().map(|problem| &*problem.text).collect();
+        texts.dedup();
+        texts.join("; ")
+    }
+
     /// How many things are wrong with it.
     #[must_use]
     pub fn count(&self) -> usize {

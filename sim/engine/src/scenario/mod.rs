@@ -23,7 +23,7 @@ pub use judge::Status;
 pub use nodes::Nodes;
 pub use values::{Duration, Durations, Seed, Share, Shift};
 
-use crate::{Fingerprint, Outcome, Plan, RunOptions, System, run};
+use crate::{Engine, Fingerprint, Outcome, Plan, RunOptions, System};
 use diagnosis::{Keys, suggestion};
 use expect::Expectation;
 use nodes::Names;
@@ -68,6 +68,8 @@ pub struct Scenario<S: System> {
     pub must_strike: Vec<usize>,
     /// A hash of the text of the file.
     pub digest: Fingerprint,
+    /// What drives its runs: the world, unless it was put on another engine.
+    pub engine: Engine<S>,
     expectations: Vec<Expectation>,
 }
 
@@ -151,8 +153,23 @@ impl<S: System> Scenario<S> {
             violates,
             regress: file.regress,
             digest: Fingerprint(xxh3_128(text.as_bytes())),
+            engine: Engine::world(),
             expectations,
         })
+    }
+
+    /// The same scenario with its runs driven by another engine.
+    ///
+    /// # Errors
+    /// Everything in it that the engine can't express.
+    pub fn on(mut self, engine: Engine<S>) -> Result<Self, Diagnosis> {
+        let refused = (engine.refuses)(&self);
+        self.engine = engine;
+        if refused.is_empty() {
+            return Ok(self);
+        }
+        let text = read(&self.path).unwrap_or_default();
+        Err(Diagnosis::of_keys(&self.path, &text, refused))
     }
 
     /// The nodes that a selector names.
@@ -167,7 +184,7 @@ impl<S: System> Scenario<S> {
     #[must_use]
     pub fn run<'a>(&'a self, seed: u64, mut options: RunOptions<'a, S>) -> Outcome {
         options.extra.extend(self.expectations.iter().map(Expectation::checker));
-        run(&self.system, &self.plan, seed, options)
+        (self.engine.play)(&self.system, &self.plan, seed, options)
     }
 }
 

@@ -5,9 +5,9 @@ use squall_machine::{Time, Wall};
 
 const MILLION: u128 = 1_000_000;
 
-/// Piecewise linear: since `anchor` (simulated time) the monotonic clock has gone on from `local` at its present rate.
+/// The clocks of one node. Piecewise linear: since `anchor` (simulated time) the monotonic clock has gone on from `local` at its present rate.
 #[derive(Clone, Debug)]
-pub(super) struct Clock {
+pub struct Clock {
     anchor: Time,
     local: u64,
     drift_ppm: i32,
@@ -32,7 +32,8 @@ impl Clock {
     }
 
     /// What the monotonic clock shows at `now`, rounded down.
-    pub(super) fn local(&self, now: Time) -> Time {
+    #[must_use]
+    pub fn local(&self, now: Time) -> Time {
         let passed = now.since(self.anchor).as_nanos();
         if self.frozen {
             return Time::from_nanos(self.local);
@@ -44,7 +45,8 @@ impl Clock {
     }
 
     /// The first moment at which the monotonic clock shows at least `local`; `None` while it is frozen.
-    pub(super) fn when(&self, local: Time) -> Option<Time> {
+    #[must_use]
+    pub fn when(&self, local: Time) -> Option<Time> {
         if self.frozen {
             return None;
         }
@@ -57,7 +59,7 @@ impl Clock {
     }
 
     /// What the calendar shows at `now`.
-    pub(super) fn wall(&mut self, now: Time) -> Wall {
+    pub fn wall(&mut self, now: Time) -> Wall {
         self.strobe_up = !self.strobe_up;
         let strobe = if self.strobe_up { self.strobe } else { 0 };
         let true_time = WALL_EPOCH.saturating_add_unsigned(now.as_nanos());

@@ -3,7 +3,7 @@
 use super::network::{LinkEffect, LinkFault, Reach, Singled};
 use super::streams;
 use super::troubles::Troubles;
-use super::{Happening, World};
+use super::{Command, Happening, World};
 use crate::{
     Action, ClockChange, DiskChange, DiskState, DownCause, EventOf, Hop, Links, Moment, NodeId, NodeSet, NodeState,
     Pattern, Plan, RestartDisk, System, Targets, Trigger, Truth,
@@ -264,6 +264,7 @@ impl<S: System> World<'_, S> {
                     self.states[node.index()].paused = true;
                     self.places[node.index()].troubles.paused_by = token;
                     self.tell(node, Truth::Pause);
+                    self.command(node, Command::Pause);
                 }
                 self.affected(fault, nodes, Undo::Resume)
             }
@@ -409,6 +410,7 @@ impl<S: System> World<'_, S> {
             return;
         }
         self.tell(node, Truth::Resume);
+        self.command(node, Command::Resume);
         // What waits and what is overdue compete for the first step.
         let tie = self.places[node.index()].ties.next() as u32;
         self.queue.push(self.now, tie, Happening::Work(node));
@@ -473,6 +475,7 @@ impl<S: System> World<'_, S> {
         let clock = &self.places[node.index()].clock;
         let (drift_ppm, wall_offset, frozen) = (clock.drift_ppm(), clock.wall_offset(), clock.frozen());
         self.states[node.index()].drift_ppm = drift_ppm;
+        self.hand_clock(node);
         self.tell(node, Truth::Clock { drift_ppm, wall_offset, frozen, stepped });
     }
 
@@ -749,6 +752,9 @@ impl<S: System> World<'_, S> {
         }
         self.network.singled.clear();
         self.network.calm();
+        if let Some(shells) = &mut self.shells {
+            shells.calm();
+        }
         let mut random = Random::new(self.seed, "core");
         let core = self.system.core(&self.states, &mut random);
         let mut isolated = NodeSet::default();
@@ -800,5 +806,6 @@ impl<S: System> World<'_, S> {
             self.set_wake_anew(node);
         }
         self.places[node.index()].clock.calm(self.now, ClockChange::WallStrobe(0), 0);
+        self.hand_clock(node);
     }
 }

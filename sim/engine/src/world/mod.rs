@@ -1,5 +1,19 @@
 //! The simulated world: one event queue, machines, their clocks and disks, and the network between them.
 
+/// What checkers see of the run at large.
+macro_rules! scene {
+    ($world:expr) => {
+        Scene {
+            system: $world.system,
+            plan: $world.plan,
+            nodes: &$world.states,
+            now: $world.now,
+            phase: $world.phase,
+            core: &$world.core,
+        }
+    };
+}
+
 mod clock;
 mod disk;
 mod faults;
@@ -7,6 +21,7 @@ mod frame;
 mod network;
 mod queue;
 mod recorder;
+mod shells;
 mod streams;
 mod troubles;
 
@@ -14,12 +29,15 @@ use crate::{
     Checker, DropReason, EntryId, EventOf, Fact, Findings, Hop, MessageCounts, MessageOf, Moment, NodeId, NodeSet,
     NodeState, Outcome, Phase, Plan, RestartDisk, RunOptions, Scene, Start, System, Truth, Verdict,
 };
+pub use shells::{Command, LocalClock, Report, Shells, Stage};
+
 use clock::Clock;
 use disk::Disk;
 use faults::{Faults, Strike};
 use network::{Flight, LinkEffect, Network};
 use queue::Queue;
 use recorder::Recorder;
+use shells::Airborne;
 use squall_machine::{Address, Batch, Effects, Input, Kind, Machine, Outbox, Random, Released, Span, Synced, Time};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -99,6 +117,9 @@ pub(crate) struct World<'a, S: System> {
     places: Vec<Place<S>>,
     states: Vec<NodeState>,
     network: Network<MessageOf<S>>,
+    /// Who runs the processes, if they don't run here; then no place has one.
+    shells: Option<Box<dyn Shells<S> + 'a>>,
+    airborne: Airborne<MessageOf<S>>,
     faults: Faults,
     recorder: Recorder<'a, S>,
     effects: Effects<S::Node>,
@@ -125,19 +146,6 @@ const SMALL_WORLD: usize = 64;
 /// The most strikes of faults, periods and hazards, and their ends. A run that reaches it is inconclusive: its time is too
 /// dense with faults to come to an end.
 const STRIKES_MAX: u64 = 1_000_000;
-
-macro_rules! scene {
-    ($world:expr) => {
-        Scene {
-            system: $world.system,
-            plan: $world.plan,
-            nodes: &$world.states,
-            now: $world.now,
-            phase: $world.phase,
-            core: &$world.core,
-        }
-    };
-}
 
 impl<'a, S: System> World<'a, S> {
     pub(crate) fn new(system: &'a S, plan: &'a Plan, seed: u64, options: RunOptions<'a, S>) -> Self {
@@ -177,6 +185,8 @@ impl<'a, S: System> World<'a, S> {
             places,
             states,
             network: Network::new(plan.network, plan.limits.inbox_max),
+            shells: None,
+            airborne: Airborne::default(),
             faults: Faults::new(plan, seed),
             recorder: Recorder::new(checkers, options.watch),
             effects: Effects::new(),
@@ -288,12 +298,20 @@ impl<'a, S: System> World<'a, S> {
     fn show_views(&mut self) {
         let wanted = self.recorder.wants_views();
         for index in 0..self.places.len() {
-            let place = &self.places[index];
-            let Some(process) = &place.process else { continue };
-            process.machine.assert_invariants();
-            if wanted {
-                let view = self.system.view(&process.machine, place.clock.local(self.now));
-                self.recorder.show(NodeId(index as u32), &view, &scene!(self));
+            let (place, node) = (&self.places[index], NodeId(index as u32));
+            let local = place.clock.local(self.now);
+            let mut view = None;
+            let mut look = |machine: &S::Node| {
+                machine.assert_invariants();
+                view = wanted.then(|| self.system.view(machine, local));
+            };
+            match (&self.shells, &place.process) {
+                (Some(shells), _) if self.states[index].up => shells.look(node, &mut look),
+                (None, Some(process)) => look(&process.machine),
+                (Some(_), _) | (None, None) => {}
+            }
+            if let Some(view) = view {
+                self.recorder.show(node, &view, &scene!(self));
             }
         }
     }
@@ -342,6 +360,11 @@ impl<'a, S: System> World<'a, S> {
             torn_tail: durable.torn_tail,
             disk_lost,
         };
+        if self.shells.is_some() {
+            let clock = place.clock.clone();
+            let cause = self.tell(node, truth);
+            return self.command(node, Command::Start { start, durable, clock, cause });
+        }
         place.process = Some(Process {
             machine: self.system.boot(&start),
             outbox: Outbox::new(),
@@ -355,8 +378,11 @@ impl<'a, S: System> World<'a, S> {
 
     /// A process dies at once: its memory, what waited for it and what it hadn't synced are gone.
     fn kill(&mut self, node: NodeId, cause: crate::DownCause) -> bool {
+        if !self.states[node.index()].up {
+            return false;
+        }
         let place = &mut self.places[node.index()];
-        let Some(process) = place.process.take() else { return false };
+        let process = place.process.take();
         let loss = place.disk.crash(&mut place.hardware);
         place.troubles.paused_by = 0;
         self.states[node.index()].up = false;
@@ -365,11 +391,13 @@ impl<'a, S: System> World<'a, S> {
             self.faults.disk_tore(node);
         }
         self.tell(node, Truth::Down { lost: loss.lost, cause });
-        for waiting in process.inbox {
+        for waiting in process.into_iter().flat_map(|process| process.inbox) {
             if let Waiting::Message(flight) = waiting {
                 self.drop_message(flight.hop, DropReason::Down);
             }
         }
+        self.command(node, Command::Stop);
+        self.ground(node);
         true
     }
 
@@ -382,13 +410,23 @@ impl<'a, S: System> World<'a, S> {
         process.machine.step(local, input, &mut self.effects);
         let batch = process.outbox.drain(local, &mut self.effects, |released| self.released.push(released));
         self.steps += 1;
-        self.steps_this_instant += 1;
         if self.states.len() <= SMALL_WORLD && self.steps.is_multiple_of(INVARIANTS_EVERY) {
             process.machine.assert_invariants();
         }
         if place.step > Span::ZERO {
             process.busy_until = self.now + place.step;
         }
+        self.count_step(cause);
+        if let Some(batch) = batch {
+            self.write(node, batch, cause);
+        }
+        self.release(node, cause);
+        self.set_wake(node);
+    }
+
+    /// Holds the steps taken so far against the limits of the run.
+    fn count_step(&mut self, cause: EntryId) {
+        self.steps_this_instant += 1;
         if self.steps >= self.plan.limits.steps_max {
             self.give_up(format!("steps_max reached: {} steps", self.steps));
         }
@@ -396,11 +434,6 @@ impl<'a, S: System> World<'a, S> {
             let message = format!("{} steps at one instant: a livelock that time cannot end", self.steps_this_instant);
             self.recorder.findings.violated("LV5", self.now, [cause], message);
         }
-        if let Some(batch) = batch {
-            self.write(node, batch, cause);
-        }
-        self.release(node, cause);
-        self.set_wake(node);
     }
 
     /// Lets go of what a machine said, in order, until the process dies of it.
@@ -516,7 +549,9 @@ impl<'a, S: System> World<'a, S> {
         }
         let Some(request) = self.system.request(node, name) else { return };
         let cause = self.tell(node, Truth::Request { name });
-        if self.free(node) {
+        if self.shells.is_some() {
+            self.command(node, Command::Request { request, cause });
+        } else if self.free(node) {
             self.step(node, Input::Request(request), cause);
         } else {
             self.wait(node, Waiting::Request { request, cause });
@@ -551,7 +586,9 @@ impl<'a, S: System> World<'a, S> {
         {
             place.disk.compact(process.machine.snapshot());
         }
-        if self.free(node) {
+        if self.shells.is_some() {
+            self.command(node, Command::Synced { receipt, cause });
+        } else if self.free(node) {
             self.confirm(node, receipt, cause);
         } else {
             self.wait(node, Waiting::Synced { receipt, cause });
@@ -569,6 +606,11 @@ impl<'a, S: System> World<'a, S> {
 
     fn send(&mut self, node: NodeId, to: Address, message: MessageOf<S>, cause: EntryId) {
         let (receiver, _) = NodeId::of_address(to);
+        self.say(node, receiver, to, message, cause);
+    }
+
+    /// A message leaves for the node behind an address.
+    fn say(&mut self, node: NodeId, receiver: NodeId, to: Address, message: MessageOf<S>, cause: EntryId) {
         let sent = EntryId(self.recorder.entries() + 1);
         let hop = Hop { sent, from: node, to: receiver, kind: message.kind() };
         self.recorder.record(node, cause, Fact::Sent { hop, message: &message }, &scene!(self));
@@ -615,6 +657,9 @@ impl<'a, S: System> World<'a, S> {
     }
 
     fn arrive(&mut self, flight: Flight<MessageOf<S>>) {
+        if self.shells.is_some() {
+            return self.take_off(flight);
+        }
         let Some(flight) = self.let_through(flight) else { return };
         let Some(mut flight) = self.decode(flight) else { return };
         let hop = flight.hop;
@@ -730,7 +775,8 @@ impl<'a, S: System> World<'a, S> {
         }
     }
 
-    /// Counts, rather than computes, what is still on its way: in the queue, in clogged links, before paused processes.
+    /// Counts, rather than computes, what is still on its way: in the queue, in clogged links, before paused processes, in
+    /// the shells' transport.
     fn in_flight(&self) -> u64 {
         let queued = self.queue.remaining().filter(|happening| matches!(happening, Happening::Arrive(_))).count();
         let clogged: usize = self
@@ -746,6 +792,6 @@ impl<'a, S: System> World<'a, S> {
             .flat_map(|process| &process.inbox)
             .filter(|waiting| matches!(waiting, Waiting::Message(_)))
             .count();
-        (queued + clogged + waiting) as u64
+        (queued + clogged + waiting + self.airborne.count()) as u64
     }
 }

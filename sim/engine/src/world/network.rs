@@ -93,6 +93,8 @@ pub(super) struct Network<T> {
     /// When a link of limited bandwidth has sent everything that queues for it.
     busy_until: BTreeMap<(NodeId, NodeId), Time>,
     backlog_max: usize,
+    /// Whether a real transport lies beneath: then it, and not this layer, keeps messages from passing barred links.
+    transport: bool,
 }
 
 /// What the network does with a message that was just sent.
@@ -112,7 +114,19 @@ pub(super) enum Plan {
 
 impl<T: Clone> Network<T> {
     pub(super) fn new(quality: Quality, backlog_max: usize) -> Self {
-        Self { quality, faults: Vec::new(), singled: Vec::new(), busy_until: BTreeMap::new(), backlog_max }
+        Self {
+            quality,
+            faults: Vec::new(),
+            singled: Vec::new(),
+            busy_until: BTreeMap::new(),
+            backlog_max,
+            transport: false,
+        }
+    }
+
+    /// A layer over a transport that bars links by itself.
+    pub(super) fn beneath(quality: Quality, backlog_max: usize) -> Self {
+        Self { transport: true, ..Self::new(quality, backlog_max) }
     }
 
     /// From now on links lose, duplicate, reorder and corrupt nothing by themselves.
@@ -139,12 +153,20 @@ impl<T: Clone> Network<T> {
             if let Some(fault) = fault.fault {
                 strikes[fault] += 1;
             }
+            if self.transport {
+                return self.pass(hop, now, random, strikes);
+            }
             return if matches!(fault.effect, LinkEffect::Cut) {
                 Plan::Drop(DropReason::Cut)
             } else {
                 Plan::Hold(index)
             };
         }
+        self.pass(hop, now, random, strikes)
+    }
+
+    /// Decides what becomes of a message on a link that is open.
+    fn pass(&mut self, hop: &Hop, now: Time, random: &mut Random, strikes: &mut [u64]) -> Plan {
         let fate = self.single_out(hop, strikes);
         if fate == Some(Fate::Drop) {
             return Plan::Drop(DropReason::Scripted);

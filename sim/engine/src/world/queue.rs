@@ -41,6 +41,11 @@ impl<T> Queue<T> {
         self.heap.push(Reverse(Key { at, tie_and_insertion, slot }));
     }
 
+    /// When something is to happen next.
+    pub(super) fn next(&self) -> Option<Time> {
+        self.heap.peek().map(|Reverse(key)| key.at)
+    }
+
     pub(super) fn pop(&mut self) -> Option<(Time, T)> {
         let Reverse(Key { at, slot, .. }) = self.heap.pop()?;
         self.free.push(slot);
