@@ -418,7 +418,7 @@ impl<'a, S: System> World<'a, S> {
         }
         self.count_step(cause);
         if let Some(batch) = batch {
-            self.write(node, batch, cause);
+            self.write(node, [batch], cause);
         }
         self.release(node, cause);
         self.set_wake(node);
@@ -560,9 +560,12 @@ impl<'a, S: System> World<'a, S> {
 
     // ---- disk
 
-    fn write(&mut self, node: NodeId, batch: Batch<S::Node>, cause: EntryId) {
-        let records = batch.records.len() as u32;
-        self.places[node.index()].disk.write(batch, cause);
+    fn write(&mut self, node: NodeId, group: impl IntoIterator<Item = Batch<S::Node>>, cause: EntryId) {
+        let mut records = 0;
+        for batch in group {
+            records += batch.records.len() as u32;
+            self.places[node.index()].disk.write(batch, cause);
+        }
         self.begin_sync(node);
         if self.faults.watches_records() {
             self.on_records(node, records);

@@ -85,6 +85,9 @@ pub(super) struct Singled {
     pub(super) fate: Fate,
 }
 
+/// Over how many of its longest delays a link spreads messages that it holds back or copies.
+const SPREAD: u64 = 10;
+
 #[derive(Debug)]
 pub(super) struct Network<T> {
     quality: Quality,
@@ -93,6 +96,8 @@ pub(super) struct Network<T> {
     /// When a link of limited bandwidth has sent everything that queues for it.
     busy_until: BTreeMap<(NodeId, NodeId), Time>,
     backlog_max: usize,
+    /// Over what time messages that are held back or copied are spread at least.
+    spread: Span,
     /// Whether a real transport lies beneath: then it, and not this layer, keeps messages from passing barred links.
     transport: bool,
 }
@@ -120,13 +125,14 @@ impl<T: Clone> Network<T> {
             singled: Vec::new(),
             busy_until: BTreeMap::new(),
             backlog_max,
+            spread: Span::ZERO,
             transport: false,
         }
     }
 
-    /// A layer over a transport that bars links by itself.
-    pub(super) fn beneath(quality: Quality, backlog_max: usize) -> Self {
-        Self { transport: true, ..Self::new(quality, backlog_max) }
+    /// A layer over a transport that bars links by itself, and takes up to `longest` for each message.
+    pub(super) fn beneath(quality: Quality, longest: Span, backlog_max: usize) -> Self {
+        Self { transport: true, spread: longest * SPREAD, ..Self::new(quality, backlog_max) }
     }
 
     /// From now on links lose, duplicate, reorder and corrupt nothing by themselves.
@@ -188,7 +194,7 @@ impl<T: Clone> Network<T> {
         let mut delay = draw_delay(quality.delay, random);
         strike(quality.delay != self.quality.delay);
         if strike(!quality.reorder.is_zero() && random.chance(quality.reorder)) {
-            delay += random.span(Span::ZERO, quality.delay.longest() * 10);
+            delay += random.span(Span::ZERO, self.spread_of(quality.delay));
         }
         if let Some(per_second) = quality.bandwidth {
             match self.queue_up(hop, now, per_second) {
@@ -207,13 +213,18 @@ impl<T: Clone> Network<T> {
         }
         let mut delays = vec![delay];
         if strike(!quality.duplicate.is_zero() && random.chance(quality.duplicate)) {
-            delays.push(delay + random.span(Span::ZERO, quality.delay.longest() * 10));
+            delays.push(delay + random.span(Span::ZERO, self.spread_of(quality.delay)));
         }
         if let Some(Fate::Duplicate { copies, within }) = fate {
             delays.extend((0..copies).map(|_| delay + random.span(Span::ZERO, within)));
         }
         let corrupt = strike(!quality.corrupt.is_zero() && random.chance(quality.corrupt));
         Plan::Arrive { delays, corrupt }
+    }
+
+    /// Over what time messages of a link with this delay are spread when they are held back or copied.
+    fn spread_of(&self, delay: Delay) -> Span {
+        self.spread.max(delay.longest() * SPREAD)
     }
 
     fn single_out(&mut self, hop: &Hop, strikes: &mut [u64]) -> Option<Fate> {

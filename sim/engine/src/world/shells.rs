@@ -114,10 +114,10 @@ pub enum Report<S: System> {
         /// What it reacted to.
         cause: EntryId,
     },
-    /// It handed records to its disk.
+    /// It handed records to its disk, to be synced together. It writes again when it has the receipt.
     Wrote {
-        /// The records and their pledge.
-        batch: Batch<S::Node>,
+        /// The records and their pledges, in order.
+        group: Vec<Batch<S::Node>>,
         /// What it reacted to.
         cause: EntryId,
     },
@@ -190,7 +190,8 @@ impl<S: System> fmt::Debug for Stage<'_, S> {
 }
 
 impl<'a, S: System> Stage<'a, S> {
-    /// A run that hasn't begun. `layer` is what links do to messages before the transport does: its delays come on top.
+    /// A run that hasn't begun. `layer` is what links do to messages before the transport does: its delays come on top of the
+    /// transport's, which are those of the plan.
     #[must_use]
     pub fn new(
         system: &'a S,
@@ -201,7 +202,7 @@ impl<'a, S: System> Stage<'a, S> {
         layer: Quality,
     ) -> Self {
         let mut world = World::new(system, plan, seed, options);
-        world.network = super::Network::beneath(layer, plan.limits.inbox_max);
+        world.network = super::Network::beneath(layer, plan.network.delay.longest(), plan.limits.inbox_max);
         world.shells = Some(shells);
         Self { world }
     }
@@ -251,7 +252,7 @@ impl<'a, S: System> Stage<'a, S> {
                 world.say(node, receiver, to, message, cause);
             }
             Report::Decided { decided, event, cause } => world.publish(node, decided, &event, cause),
-            Report::Wrote { batch, cause } => world.write(node, batch, cause),
+            Report::Wrote { group, cause } => world.write(node, group, cause),
             Report::Compacted { snapshot } => world.places[node.index()].disk.compact(snapshot),
             Report::Heard { from, message } => world.heard(node, from, message),
             Report::Lost { message, certain } => world.lost(node, &message, certain),
