@@ -37,6 +37,18 @@ impl Ratio {
         if denominator == 0 || numerator > denominator { None } else { Some(Self { numerator, denominator }) }
     }
 
+    /// The upper part of the fraction.
+    #[must_use]
+    pub const fn numerator(self) -> u32 {
+        self.numerator
+    }
+
+    /// The lower part of the fraction; not 0.
+    #[must_use]
+    pub const fn denominator(self) -> u32 {
+        self.denominator
+    }
+
     /// Whether it is zero.
     #[must_use]
     pub const fn is_zero(self) -> bool {

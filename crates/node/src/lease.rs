@@ -287,11 +287,25 @@ impl Lease {
         Ok(refusal)
     }
 
-    pub(crate) fn on_withdrawn(&mut self, through: Number) -> Result<(), Ignored> {
-        if self.withdrawal.is_none_or(|withdrawal| through < withdrawal.through) {
+    /// Requests up to a number are over at the coordinator. If the open one is among them, the transport withdrew it when the
+    /// call that carried it broke off; it is asked anew, because under its old number nobody would ever answer.
+    pub(crate) fn on_withdrawn(
+        &mut self,
+        now: Time,
+        through: Number,
+        effects: &mut Effects<MemberNode>,
+    ) -> Result<(), Ignored> {
+        let confirmed = self.withdrawal.is_some_and(|withdrawal| withdrawal.through <= through);
+        let broken_off = self.open.is_some_and(|open| open.number <= through);
+        if !confirmed && !broken_off {
             return Err(Ignored::StaleAnswer);
         }
-        self.withdrawal = None;
+        if confirmed {
+            self.withdrawal = None;
+        }
+        if broken_off {
+            self.ask_anew(now, effects);
+        }
         Ok(())
     }
 

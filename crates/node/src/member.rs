@@ -323,7 +323,7 @@ impl MemberNode {
                 if own != Some(incarnation) {
                     return Err(Ignored::StaleAnswer);
                 }
-                lease.on_withdrawn(through)?;
+                lease.on_withdrawn(now, through, effects)?;
             }
             Message::Evict { incarnation, formation } => {
                 if own == Some(incarnation) {

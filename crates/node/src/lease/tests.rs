@@ -277,3 +277,14 @@ fn the_largest_numbers_are_numbers_like_any_other() {
     rig.reset(5, u64::MAX);
     assert_eq!(rig.formation(), None);
 }
+
+#[test]
+fn a_request_that_was_withdrawn_on_its_behalf_is_asked_anew() {
+    let mut rig = Rig::replica();
+    assert_eq!(rig.ask().asked(), Some((1, 1)));
+    let given = rig.hear(Message::Withdrawn { incarnation: Incarnation(5), through: Number(1) });
+    assert_eq!((given.ignored(), given.asked()), (None, Some((2, 1))));
+    let copy = rig.hear(Message::Withdrawn { incarnation: Incarnation(5), through: Number(1) });
+    assert_eq!(copy.ignored(), Some(Ignored::StaleAnswer), "a late copy ends nothing newer");
+    assert_eq!(rig.open(), Some(2));
+}
