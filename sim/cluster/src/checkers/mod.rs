@@ -44,6 +44,7 @@ mod table;
 #[cfg(test)]
 mod testing;
 mod waiters;
+mod withdrawals;
 
 use crate::Cluster;
 use squall::{Checker, Entry, Fact, NodeId, Scene};

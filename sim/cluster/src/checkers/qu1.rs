@@ -3,27 +3,24 @@
 //! Source: spec 1.3 and 0. A request counts only if its member asked it, under this number and not in an older epoch. At
 //! Formed, by the coordinator's own clock: every member's request still counts under the number and epoch of the formation,
 //! what is handed on is what was asked, and the member is alive by the one predicate. Besides, by ground truth: a request
-//! whose client gave up long enough ago, undisturbed, is not in it.
+//! whose client gave up is not in it, once the coordinator has to have heard of that; and it counts no longer than its
+//! member goes on saying so.
 
 use super::ages::SharedAges;
-use super::calm::{Calm, delay_max, sync_max};
-use super::clock::longest;
 use super::requests::Requests;
+use super::withdrawals::Withdrawals;
 use super::{Event, event};
 use crate::Cluster;
-use squall::{Checker, Entry, EntryId, Fact, Findings, Interest, NodeId, Scene};
+use squall::{Checker, Entry, EntryId, Findings, Interest, Scene};
 use squall_coordinator::{Epoch, Incarnation, Number, Participant, Quorum};
 use squall_machine::Time;
-use std::collections::BTreeMap;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Qu1 {
     ages: SharedAges,
     requests: Requests,
-    calm: Calm,
-    /// The last request that each gave up, when, and where its process runs.
-    gave_up: BTreeMap<Incarnation, (Number, Time, NodeId)>,
+    withdrawals: Withdrawals,
 }
 
 impl Qu1 {
@@ -78,17 +75,8 @@ impl Qu1 {
         if asked.is_some_and(|asked| asked != shown) {
             return Some((format!("asked {asked:?}, but {shown:?} is handed on"), told));
         }
-        self.phantom(member, scene).then(|| ("gave its request up long ago".to_owned(), told))
-    }
-
-    /// Whether the client gave this request up, and nothing kept the coordinator from hearing of it.
-    fn phantom(&self, member: &Participant, scene: &Scene<'_, Cluster>) -> bool {
-        let Some(&(through, at, node)) = self.gave_up.get(&member.incarnation) else { return false };
-        let Some(delay) = delay_max(scene.plan) else { return false };
-        let knobs = scene.system.knobs();
-        let bound = longest((delay + sync_max(scene.plan) * 2) * 2 + knobs.resend, knobs.drift_ppm_max);
-        let calm = self.calm.pair_since(node, scene).is_some_and(|calm| calm < at);
-        member.number <= through && calm && scene.now.since(at) > bound
+        let phantom = self.withdrawals.phantom(who, number, scene)?;
+        Some((phantom.to_owned(), told))
     }
 
     fn on_formed(
@@ -119,14 +107,10 @@ impl Checker<Cluster> for Qu1 {
     fn interest(&self, interest: &mut Interest<Cluster>) {
         self.ages.interest(interest);
         Requests::interest(interest);
-        Calm::interest(interest);
-        interest.events(&["gave_up"]);
+        Withdrawals::interest(interest);
     }
 
     fn on_entry(&mut self, entry: &Entry<'_, Cluster>, scene: &Scene<'_, Cluster>, findings: &mut Findings) {
-        if let Fact::Truth(_) = entry.fact {
-            self.calm.follow(entry, scene);
-        }
         match event(entry) {
             Some((_, Event::HeartbeatAccepted { .. })) => return self.ages.follow(entry, scene),
             Some((decided, Event::Formed { quorum, .. })) => {
@@ -138,12 +122,6 @@ impl Checker<Cluster> for Qu1 {
                     findings.violated("QU1", entry.at, [entry.id], message);
                 }
             }
-            Some((_, Event::GaveUp { incarnation, through })) => {
-                self.gave_up.insert(*incarnation, (*through, entry.at, entry.node));
-            }
-            Some((_, Event::Failed { incarnation, .. } | Event::Left { incarnation, .. })) => {
-                self.gave_up.remove(incarnation);
-            }
             Some((_, Event::Reset { failed, .. })) if !failed.is_empty() => {
                 findings.reached("formation reset by a failure");
             }
@@ -151,13 +129,16 @@ impl Checker<Cluster> for Qu1 {
         }
         self.ages.follow(entry, scene);
         self.requests.follow(entry, scene);
+        self.withdrawals.follow(entry, scene);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{History, R, history, quorum};
+    use super::super::testing::{C, History, R, history, quorum};
     use super::*;
+    use squall::Truth;
+    use squall_coordinator::Message;
     use squall_machine::Text;
     use std::sync::Arc;
 
@@ -190,6 +171,24 @@ mod tests {
         start().coordinator(reset()).coordinator(requested(1, 2)).violated("but it was asked in 1");
         start().coordinator(requested(9, 1)).violated("never asked");
         start().coordinator(reset()).coordinator(requested(1, 1)).violated("the current one is 2");
+    }
+
+    #[test]
+    fn what_was_given_up_is_withdrawn_until_it_is_answered() {
+        let gave_up =
+            || start().drops_some().event(R[0], Event::GaveUp { incarnation: Incarnation(1), through: Number(1) });
+        let formed = || quorum(1, 1, &[(0, 1, 1), (1, 2, 1)]);
+        let withdraw = || Message::Withdraw { incarnation: Incarnation(1), through: Number(1) };
+        let leave = || Message::Leave { incarnation: Incarnation(1) };
+        // A member that takes the coordinator for lost says so again after 500 ms and up to 2 s more.
+        gave_up().at(3_490).form(formed(), 2, false).holds();
+        gave_up().at(3_600).form(formed(), 2, false).violated("stopped to say so");
+        for again in [withdraw(), leave()] {
+            let told = || gave_up().at(3_400).sends_from(R[0], C, again.clone()).beat(1, 2).beat(2, 2);
+            told().at(5_800).form(formed(), 2, false).holds();
+            told().at(6_000).form(formed(), 2, false).violated("stopped to say so");
+        }
+        gave_up().truth(R[0], Truth::Pause).truth(R[0], Truth::Resume).at(3_600).form(formed(), 2, false).holds();
     }
 
     #[test]

@@ -9,7 +9,7 @@ use squall_coordinator::{
     Ask, BootId, Capacity, Cause, Change, Cursor, Epoch, Event, Failure, Incarnation, MemberState, MemberStatus,
     Message, Notice, Number, Participant, Quorum, QuorumId, Role, Session, Sizes, Status,
 };
-use squall_machine::{Kind, Span, Text, Time};
+use squall_machine::{Kind, Ratio, Span, Text, Time};
 use std::sync::Arc;
 
 /// The coordinator's node.
@@ -125,9 +125,20 @@ impl<C: Checker<Cluster>> History<C> {
     }
 
     /// The coordinator sends a message to the first replica.
-    pub(super) fn sends(mut self, message: Message) -> Self {
-        let hop = Hop { sent: EntryId(self.next), from: C, to: R[0], kind: message.kind() };
-        self.show(C, Fact::Sent { hop, message: &message });
+    pub(super) fn sends(self, message: Message) -> Self {
+        self.sends_from(C, R[0], message)
+    }
+
+    /// A message leaves.
+    pub(super) fn sends_from(mut self, from: NodeId, to: NodeId, message: Message) -> Self {
+        let hop = Hop { sent: EntryId(self.next), from, to, kind: message.kind() };
+        self.show(from, Fact::Sent { hop, message: &message });
+        self
+    }
+
+    /// From the beginning, the network may lose messages.
+    pub(super) fn drops_some(mut self) -> Self {
+        self.plan.network.loss = Ratio::new(1, 100).expect("a fraction");
         self
     }
 
