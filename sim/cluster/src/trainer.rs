@@ -67,6 +67,8 @@ struct Rank {
     commit_failures: u64,
     /// How many steps it made in this life of the process.
     made: u64,
+    /// The last quorum that it was in, and the last one of another id before that.
+    quorums: [Option<QuorumId>; 2],
     /// Whether the last request was refused because there is nothing to shrink.
     may_grow: bool,
 }
@@ -106,7 +108,8 @@ impl std::hash::Hash for Trainer {
 impl Trainer {
     /// Ranks that begin after a while drawn from the workload, at step 0.
     pub(crate) fn new(habits: Arc<Habits>, seed: u64) -> Self {
-        let rank = Rank { phase: Phase::Idle, step: 0, commit_failures: 0, made: 0, may_grow: false };
+        let rank =
+            Rank { phase: Phase::Idle, step: 0, commit_failures: 0, made: 0, quorums: [None; 2], may_grow: false };
         let ranks = vec![rank; habits.world_size as usize];
         let random = Random::new(seed, "trainer");
         Self { habits, seed, random, ranks, token: 0, training: false }
@@ -208,6 +211,9 @@ impl Trainer {
                 // Whoever is behind takes the weights of the others, and with them their step.
                 rank.step = view.max_step;
                 rank.commit_failures = 0;
+                if rank.quorums[0] != Some(view.quorum_id) {
+                    rank.quorums = [Some(view.quorum_id), rank.quorums[0]];
+                }
                 rank.phase = Phase::Computing { until, quorum_id: view.quorum_id, formation: view.formation };
                 return;
             }
@@ -276,6 +282,12 @@ impl Trainer {
         // All ranks of a replica find the same steps bad.
         let bad = self.agreed("bad step", step ^ quorum_id.0 << 32).chance(workload.commit_failures.ratio());
         let commit = !bad && !self.random.chance(workload.vote_no.ratio());
+        if let Some(quorum_id) = self.ranks[index].quorums[1]
+            && self.random.chance(workload.stale_votes.ratio())
+        {
+            let token = self.next_token();
+            calls.push(Call::Vote { rank, token, step, quorum_id, commit });
+        }
         let mut token = self.next_token();
         calls.push(Call::Vote { rank, token, step, quorum_id, commit });
         if let Some(again) = self.again(token) {
@@ -361,8 +373,12 @@ mod tests {
     }
 
     fn quorum(max_step: u64) -> RankAnswer {
+        quorum_of(3, max_step)
+    }
+
+    fn quorum_of(id: u64, max_step: u64) -> RankAnswer {
         RankAnswer::Quorum(RankQuorum {
-            quorum_id: QuorumId(3),
+            quorum_id: QuorumId(id),
             formation: Epoch(1),
             replica_rank: 0,
             replica_count: 1,
@@ -419,6 +435,24 @@ mod tests {
         trainer.on_heard(now, Heard::Answer { rank: 0, token: 0, answer: quorum(0) });
         trainer.on_heard(now, Heard::Decision { rank: 0, token: 1, commit: true });
         assert_eq!(trainer, before);
+    }
+
+    #[test]
+    fn who_votes_late_votes_in_the_quorum_before_and_on_the_step_before() {
+        let mut trainer = trainer(Workload { stale_votes: certain(), ..Workload::default() }, 1);
+        let mut votes = Vec::new();
+        for (id, max_step) in [(3, 7), (3, 8), (5, 9)] {
+            let (now, calls) = due(&mut trainer);
+            let [Call::Quorum { token, .. }] = calls[..] else { panic!("{calls:?}") };
+            trainer.on_heard(now, Heard::Answer { rank: 0, token, answer: quorum_of(id, max_step) });
+            let (now, calls) = due(&mut trainer);
+            for call in calls {
+                let Call::Vote { token, step, quorum_id, .. } = call else { panic!("{call:?}") };
+                votes.push((quorum_id.0, step));
+                trainer.on_heard(now, Heard::Decision { rank: 0, token, commit: true });
+            }
+        }
+        assert_eq!(votes, [(3, 7), (3, 6), (3, 8), (3, 7), (3, 9), (5, 9), (5, 8)]);
     }
 
     #[test]

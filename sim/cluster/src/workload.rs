@@ -43,8 +43,8 @@ pub struct Workload {
     pub rank_disagreement: Share,
     /// The share of calls that a rank makes twice.
     pub rank_duplicates: Share,
-    /// The share of votes that are followed by a late one for the step before, and of ranks that go on computing and vote when
-    /// their replica has stopped being Active.
+    /// The share of votes that come after one in the quorum before, of those followed by a late one for the step before, and of
+    /// ranks that go on computing and vote when their replica has stopped being Active.
     pub stale_votes: Share,
     /// Whether all replicas take the primary's weights at step 0. Default true.
     pub init_sync: bool,
