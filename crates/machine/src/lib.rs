@@ -120,7 +120,7 @@ impl<M: Machine> Durable<M> {
 /// Names for the variants of an enum of messages or events, so that histories can be filtered and faults can be aimed
 /// without knowing the enum.
 pub trait Kind {
-    /// The names in order, in `snake_case`. At most 64.
+    /// The names in order, in `snake_case`, each once.
     const NAMES: &'static [&'static str];
 
     /// The index of this value's variant in [`NAMES`](Kind::NAMES).
@@ -146,6 +146,43 @@ macro_rules! kinds {
                 enum Index { $($name),+ }
                 use $type::*;
                 (match self { $($variant => Index::$name),+ }) as usize
+            }
+        }
+    };
+}
+
+/// The names of two enums of kinds, one after the other: [`Kind::NAMES`] of an enum that is made of both.
+///
+/// # Panics
+/// If `N` isn't the number of both: while compiling, where this is a constant.
+#[must_use]
+pub const fn names_joined<const N: usize>(first: &[&'static str], second: &[&'static str]) -> [&'static str; N] {
+    assert!(N == first.len() + second.len(), "N is the number of all names");
+    let mut names = [""; N];
+    let mut index = 0;
+    while index < N {
+        names[index] = if index < first.len() { first[index] } else { second[index - first.len()] };
+        index += 1;
+    }
+    names
+}
+
+/// Implements [`Kind`] for an enum of two parts, each with kinds of its own:
+/// `kinds_of_parts!(Message { Coordinator(coordinator::Message), Peer(peer::Message) });`
+#[macro_export]
+macro_rules! kinds_of_parts {
+    ($type:ident { $first:ident($first_part:ty), $second:ident($second_part:ty) $(,)? }) => {
+        impl $crate::Kind for $type {
+            const NAMES: &'static [&'static str] =
+                &$crate::names_joined::<
+                    { <$first_part as $crate::Kind>::NAMES.len() + <$second_part as $crate::Kind>::NAMES.len() },
+                >(<$first_part as $crate::Kind>::NAMES, <$second_part as $crate::Kind>::NAMES);
+
+            fn kind(&self) -> usize {
+                match self {
+                    Self::$first(part) => $crate::Kind::kind(part),
+                    Self::$second(part) => <$first_part as $crate::Kind>::NAMES.len() + $crate::Kind::kind(part),
+                }
             }
         }
     };

@@ -154,6 +154,13 @@ impl Peer {
         &self.me
     }
 
+    /// The communicator in which this process may work now, its name and the rank of this process in it.
+    #[must_use]
+    pub fn active(&self) -> Option<(&Arc<crate::Communicator>, crate::CommunicatorId, crate::Rank)> {
+        let seat = self.seat.as_ref().filter(|seat| seat.activity == Activity::Active)?;
+        Some((&seat.group, seat.id, seat.rank))
+    }
+
     fn on_boot(&mut self, now: Time, durable: Durable<Self>, effects: &mut Out) {
         assert!(!self.booted, "a process boots once");
         assert_eq!(self.config.knobs.validate(), Ok(()), "settings are checked before a peer is built");
