@@ -92,7 +92,7 @@ pub enum DiskError {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// A record is larger than a file may hold. It was not written.
+    /// A group of records or a snapshot is larger than a file may hold. It was not written.
     TooLarge {
         /// Its size in bytes.
         bytes: usize,
@@ -128,7 +128,7 @@ impl fmt::Display for DiskError {
                 "{} is damaged at byte {offset}: {problem}; records after it were synced: restore the file from a copy",
                 path.display()
             ),
-            Self::TooLarge { bytes } => write!(f, "a record of {bytes} bytes is larger than a data file may hold"),
+            Self::TooLarge { bytes } => write!(f, "a write of {bytes} bytes is larger than a data file may hold"),
             Self::Simulated(reason) => write!(f, "the simulated disk fails: {reason}"),
         }
     }

@@ -7,6 +7,8 @@
 
 pub mod driver;
 pub mod edges;
+pub mod file;
+pub mod grpc;
 
 /// The generated protocol, `squall.v1`.
 #[expect(
