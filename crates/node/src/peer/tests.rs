@@ -114,7 +114,7 @@ fn a_lost_part_or_answer_is_sent_again() {
         bench.run(3_000, |_, _, message| {
             let hit = message.kind_name() == kind;
             every_third.set(every_third.get() + u32::from(hit));
-            hit && every_third.get() % 3 == 0
+            hit && every_third.get().is_multiple_of(3)
         });
         assert!(bench.count("step_done") >= 3 * 8, "{kind}: {} steps", bench.count("step_done"));
         assert_eq!(bench.count("peer_suspected"), 0);
