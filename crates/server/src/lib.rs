@@ -5,10 +5,15 @@
 //! that the same source runs on tokio, sockets and files, and, compiled with `--cfg madsim`, on a simulated clock and network.
 #![forbid(unsafe_code)]
 
+pub mod clock;
+#[cfg(not(madsim))]
+pub mod coordinator;
 pub mod driver;
 pub mod edges;
 pub mod file;
 pub mod grpc;
+pub mod member;
+pub mod memory;
 
 /// The generated protocol, `squall.v1`.
 #[expect(
