@@ -321,3 +321,6 @@ where
         result
     }
 }
+
+#[cfg(all(test, not(madsim)))]
+mod tests;
