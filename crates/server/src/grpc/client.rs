@@ -126,7 +126,7 @@ enum Outcome {
     /// It is over: its answer, if it has one.
     Over(Result<Option<pb::Answer>, Trouble>),
     /// Its stream has begun, or goes on after an answer.
-    Stream(Streaming<pb::Answer>, Option<pb::Answer>),
+    Stream(Box<Streaming<pb::Answer>>, Option<pb::Answer>),
 }
 
 enum Trouble {
@@ -484,20 +484,20 @@ fn taken(result: Result<pb::Taken, Trouble>) -> Outcome {
 
 fn begun(result: Result<Streaming<pb::Answer>, Trouble>) -> Outcome {
     match result {
-        Ok(stream) => Outcome::Stream(stream, None),
+        Ok(stream) => Outcome::Stream(Box::new(stream), None),
         Err(trouble) => Outcome::Over(Err(trouble)),
     }
 }
 
 /// The one answer of a quorum call.
-async fn only_answer(mut stream: Streaming<pb::Answer>, patience: Duration) -> Outcome {
+async fn only_answer(mut stream: Box<Streaming<pb::Answer>>, patience: Duration) -> Outcome {
     Outcome::Over(match tokio::time::timeout(patience, stream.message()).await {
         Ok(answer) => answer.map_err(Trouble::Failed),
         Err(_) => Err(Trouble::Deadline),
     })
 }
 
-async fn next_answer(mut stream: Streaming<pb::Answer>) -> Outcome {
+async fn next_answer(mut stream: Box<Streaming<pb::Answer>>) -> Outcome {
     match stream.message().await {
         Ok(Some(answer)) => Outcome::Stream(stream, Some(answer)),
         Ok(None) => Outcome::Over(Ok(None)),
