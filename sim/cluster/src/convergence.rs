@@ -1,6 +1,7 @@
 //! What is healed after the fault phase, and how long it may take until everything is well again.
 
-use crate::{Cluster, NodeKind};
+use crate::checkers::peers::termination_bound;
+use crate::{Authority, Cluster, NodeKind};
 use squall::{NodeId, NodeSet};
 use squall_machine::{Random, Span};
 
@@ -8,7 +9,13 @@ use squall_machine::{Random, Span};
 /// form of them alone: at least `min_replicas`, and more of them than of replicas that never ask.
 ///
 /// Half of the runs heal every member, so that convergence of the whole is seen as often as that of a part.
+///
+/// Of peers, half of the runs heal all, and the others a random majority: whether a quorum is left among them is for the
+/// checkers to see.
 pub(crate) fn core(cluster: &Cluster, random: &mut Random) -> NodeSet {
+    if cluster.authority() == Authority::Peers {
+        return core_of_peers(cluster.kinds.len(), random);
+    }
     let all = |kind: NodeKind| -> Vec<NodeId> {
         (0u32..).map(NodeId).take(cluster.kinds.len()).filter(|&node| cluster.kind(node) == kind).collect()
     };
@@ -35,6 +42,9 @@ pub(crate) fn core(cluster: &Cluster, random: &mut Random) -> NodeSet {
 /// nobody completes, when the phase begins; its client may rest before it asks again; a subscriber speaks once per poll;
 /// and whatever was lost just before is said again after `resend`, thrice until the coordinator counts as lost.
 pub(crate) fn bound(cluster: &Cluster, delay: Span, sync: Span) -> Span {
+    if cluster.authority() == Authority::Peers {
+        return bound_of_peers(cluster, delay);
+    }
     let knobs = cluster.knobs();
     let timeout = if cluster.kinds.contains(&NodeKind::Worker) {
         knobs.replica_timeout.max(knobs.worker_timeout)
@@ -50,6 +60,21 @@ pub(crate) fn bound(cluster: &Cluster, delay: Span, sync: Span) -> Span {
     // Clocks may be fast or slow by the drift that the leases allow for.
     let drift = (catalogue + client) / (1_000_000 / u64::from(knobs.drift_ppm_max.max(1)));
     catalogue + client + speaking + drift
+}
+
+fn core_of_peers(count: usize, random: &mut Random) -> NodeSet {
+    let mut nodes: Vec<NodeId> = (0u32..).map(NodeId).take(count).collect();
+    if random.below(2) == 0 {
+        random.shuffle(&mut nodes);
+        nodes.truncate(random.range(count as u64 / 2 + 1, count as u64) as usize);
+    }
+    nodes.into_iter().collect()
+}
+
+/// Twice the bound of termination: whoever is excluded on the way has to be admitted once more, and asks for it regularly.
+fn bound_of_peers(cluster: &Cluster, delay: Span) -> Span {
+    let knobs = cluster.peer_knobs();
+    termination_bound(cluster, delay) * 2 + (knobs.join + knobs.joiner_ttl) * 4
 }
 
 #[cfg(test)]

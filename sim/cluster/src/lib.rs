@@ -1,5 +1,5 @@
-//! How a cluster is built in the simulated world: one coordinator, replicas with their local ranks, workers, subscribers;
-//! what the clients of a run do, and what every run is checked against.
+//! How a cluster is built in the simulated world: one coordinator, replicas with their local ranks, workers, subscribers; or
+//! peers that decide among themselves; what the clients of a run do, and what every run is checked against.
 #![forbid(unsafe_code)]
 
 pub mod checkers;
@@ -11,18 +11,20 @@ mod topology;
 mod trainer;
 mod workload;
 
-pub use node::{Node, Order, Record, Snapshot};
+pub use node::{Event, Message, Node, Order, Record, Snapshot};
 pub use replica::Replica;
 pub use settings::Settings;
-pub use topology::{Authority, Topology};
+pub use topology::{Authority, Policy, Topology};
 pub use workload::{Shrink, SlowSteps, Who, Workload};
 
 use squall::{Checker, InvalidKey, Layout, NodeId, NodeSet, NodeState, Start, System};
 use squall_coordinator::{Capacity, Knobs, Role, Status};
 use squall_machine::{Random, Span, Time};
 use squall_node::{
-    CoordinatorNode, MemberConfig, MemberNode, MemberStatus, ObserverConfig, ObserverNode, ObserverStatus,
+    CoordinatorNode, MemberConfig, MemberNode, MemberStatus, ObserverConfig, ObserverNode, ObserverStatus, PeerNode,
+    PeerNodeConfig, WorkKnobs,
 };
+use squall_recovery::{Incarnation, Member, PeerConfig, PeerStatus};
 use std::sync::Arc;
 use trainer::{Habits, Trainer};
 use workload::Assigned;
@@ -32,9 +34,11 @@ use workload::Assigned;
 pub struct Cluster {
     topology: Topology,
     knobs: Arc<Knobs>,
+    peer_knobs: Arc<squall_recovery::Knobs>,
     workload: Arc<Workload>,
     layout: Layout,
     kinds: Vec<NodeKind>,
+    founders: NodeSet,
     assigned: Assigned,
 }
 
@@ -49,6 +53,8 @@ pub enum NodeKind {
     Worker,
     /// Listens to notifications.
     Subscriber,
+    /// A replica that decides about membership together with the others.
+    Peer,
 }
 
 impl NodeKind {
@@ -57,7 +63,7 @@ impl NodeKind {
     pub const fn letter(self) -> char {
         match self {
             Self::Coordinator => 'c',
-            Self::Replica => 'r',
+            Self::Replica | Self::Peer => 'r',
             Self::Worker => 'w',
             Self::Subscriber => 's',
         }
@@ -71,7 +77,31 @@ impl Cluster {
         &self.knobs
     }
 
-    /// Where the coordinator runs.
+    /// The settings of peers.
+    #[must_use]
+    pub fn peer_knobs(&self) -> &squall_recovery::Knobs {
+        &self.peer_knobs
+    }
+
+    /// Who decides about membership.
+    #[must_use]
+    pub fn authority(&self) -> Authority {
+        self.topology.authority
+    }
+
+    /// The peers of the first group.
+    #[must_use]
+    pub fn founders(&self) -> &NodeSet {
+        &self.founders
+    }
+
+    /// What peers do about a suspicion.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        self.topology.policy
+    }
+
+    /// Where the coordinator runs, if there is one.
     #[must_use]
     pub fn coordinator(&self) -> NodeId {
         NodeId(0)
@@ -102,7 +132,7 @@ impl Cluster {
     #[must_use]
     pub fn subscribes(&self, node: NodeId) -> bool {
         match self.kind(node) {
-            NodeKind::Coordinator => false,
+            NodeKind::Coordinator | NodeKind::Peer => false,
             NodeKind::Replica => self.topology.replicas_subscribe,
             NodeKind::Worker => self.topology.workers_subscribe,
             NodeKind::Subscriber => true,
@@ -124,6 +154,11 @@ impl Cluster {
         self.assigned.training.contains(node)
     }
 
+    /// The names of all nodes.
+    pub(crate) fn nodes(&self) -> &[String] {
+        &self.layout.nodes
+    }
+
     /// What the local ranks do.
     #[must_use]
     pub fn workload(&self) -> &Workload {
@@ -138,6 +173,34 @@ impl Cluster {
             slow: self.assigned.slow.contains(node),
             shrinks: self.assigned.shrinking.contains(node),
         })
+    }
+
+    /// The first life of a founder takes part from the beginning; every other process has to be admitted.
+    fn peer(&self, start: &Start) -> PeerNodeConfig {
+        let founder = |node: NodeId| Member {
+            id: self.name(node).into(),
+            incarnation: Incarnation(u64::from(node.0) + 1),
+            address: node.address(0),
+        };
+        let founds = start.life == 1 && self.founders.contains(start.node);
+        let newcomer = || Member {
+            // High enough to be nobody's of the founders.
+            incarnation: Incarnation(Random::new(start.seed, "boot").next() | 1 << 63),
+            address: start.address,
+            ..founder(start.node)
+        };
+        let work = self.workload.step;
+        PeerNodeConfig {
+            peer: PeerConfig {
+                member: if founds { founder(start.node) } else { newcomer() },
+                founders: founds.then(|| self.founders.iter().map(founder).collect()),
+                contacts: (0u32..).map(NodeId).take(self.kinds.len()).map(|node| node.address(0)).collect(),
+                policy: self.topology.policy.into(),
+                seed: start.seed,
+                knobs: self.peer_knobs.clone(),
+            },
+            work: Some(WorkKnobs { step_min: work.low, step_max: work.high, resend: self.peer_knobs.ping }),
+        }
     }
 
     fn member(&self, start: &Start, role: Role) -> MemberConfig {
@@ -169,6 +232,8 @@ pub enum ClusterView {
     Member(MemberStatus),
     /// A subscriber.
     Observer(ObserverStatus),
+    /// A peer.
+    Peer(Box<PeerStatus>),
 }
 
 impl System for Cluster {
@@ -179,7 +244,7 @@ impl System for Cluster {
     type Workload = Workload;
 
     const NAME: &'static str = "cluster";
-    const REQUESTS: &'static [&'static str] = &["drain", "leave", "train", "rest"];
+    const REQUESTS: &'static [&'static str] = &["drain", "leave", "train", "rest", "recover"];
     const BENCHES: &'static [(&'static str, &'static str)] = &[
         ("replicas_8", include_str!("../benches/replicas_8.toml")),
         ("replicas_1000", include_str!("../benches/replicas_1000.toml")),
@@ -187,8 +252,16 @@ impl System for Cluster {
     const PROPERTIES: &'static [&'static str] = checkers::PROPERTIES;
 
     fn new(topology: Topology, knobs: Settings, workload: Workload) -> Result<Self, InvalidKey> {
+        knobs.check_authority(topology.authority)?;
+        let peer_knobs = Arc::new(knobs.peer_knobs()?);
         let knobs = Arc::new(knobs.knobs()?);
         let layout = topology.layout()?;
+        let founders = topology.founders(&layout.nodes)?;
+        if topology.authority == Authority::Peers && topology.replicas > peer_knobs.members_max {
+            let problem =
+                format!("{} replicas are more than the {} of a group", topology.replicas, peer_knobs.members_max);
+            return Err(InvalidKey::new(&["knobs", "members_max"], problem));
+        }
         if topology.replicas > 0 && knobs.min_replicas > topology.replicas {
             let problem = format!("no quorum of {} can form from {} replicas", knobs.min_replicas, topology.replicas);
             return Err(InvalidKey::new(&["knobs", "min_replicas"], problem)
@@ -196,7 +269,8 @@ impl System for Cluster {
         }
         let kinds = topology.nodes().into_iter().map(|(kind, _)| kind).collect();
         let assigned = workload.assign(&layout.nodes, &layout.groups["replicas"])?;
-        Ok(Self { topology, knobs, workload: Arc::new(workload), layout, kinds, assigned })
+        let workload = Arc::new(workload);
+        Ok(Self { topology, knobs, peer_knobs, workload, layout, kinds, founders, assigned })
     }
 
     fn layout(&self) -> Layout {
@@ -217,6 +291,7 @@ impl System for Cluster {
                 let config = ObserverConfig { coordinator, seed: start.seed, knobs: self.knobs.clone() };
                 Node::Subscriber(Box::new(ObserverNode::new(&config)))
             }
+            NodeKind::Peer => Node::Peer(Box::new(PeerNode::new(self.peer(start)))),
         }
     }
 
@@ -225,6 +300,7 @@ impl System for Cluster {
             "drain" | "leave" => Order::Leave,
             "train" => Order::Train,
             "rest" => Order::Rest,
+            "recover" => Order::Recover,
             _ => return None,
         };
         Node::takes(self.kind(node), order).then_some(order)
@@ -236,6 +312,7 @@ impl System for Cluster {
             Node::Replica(replica) => ClusterView::Member(replica.member().status(now)),
             Node::Worker(worker) => ClusterView::Member(worker.status(now)),
             Node::Subscriber(observer) => ClusterView::Observer(observer.status()),
+            Node::Peer(peer) => ClusterView::Peer(Box::new(peer.peer().status())),
         }
     }
 

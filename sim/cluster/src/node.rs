@@ -1,9 +1,13 @@
 //! What runs on a node: one of the nodes that are shipped, in one type, with its local clients.
 
 use crate::replica::Replica;
-use squall_coordinator::{Event, Message};
-use squall_machine::{Durable, Effects, Input, Machine, Time};
-use squall_node::{Bookmark, CoordinatorNode, MemberNode, MemberRequest, ObserverNode, ObserverRequest};
+use serde::{Deserialize, Serialize};
+use squall_machine::{Durable, Effects, Input, Machine, Time, kinds_of_parts};
+use squall_node::{
+    Bookmark, CoordinatorNode, MemberNode, MemberRequest, ObserverNode, ObserverRequest, PeerNode, PeerNodeEvent,
+    PeerNodeMessage,
+};
+use squall_recovery::PeerRequest;
 use std::convert::Infallible;
 
 /// The process on a node.
@@ -17,6 +21,67 @@ pub enum Node {
     Worker(Box<MemberNode>),
     /// Only listens.
     Subscriber(Box<ObserverNode>),
+    /// A replica where the peers decide about membership.
+    Peer(Box<PeerNode>),
+}
+
+/// Everything that travels between the nodes of a cluster. In one cluster only one of the two does.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Message {
+    /// Between members or subscribers and the coordinator.
+    Coordinator(squall_coordinator::Message),
+    /// Between peers.
+    Peer(PeerNodeMessage),
+}
+
+/// What the nodes of a cluster tell the history.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Event {
+    /// Of coordinator, members and subscribers.
+    Coordinator(squall_coordinator::Event),
+    /// Of peers.
+    Peer(PeerNodeEvent),
+}
+
+kinds_of_parts!(Message { Coordinator(squall_coordinator::Message), Peer(PeerNodeMessage) });
+kinds_of_parts!(Event { Coordinator(squall_coordinator::Event), Peer(PeerNodeEvent) });
+
+impl From<squall_coordinator::Message> for Message {
+    fn from(message: squall_coordinator::Message) -> Self {
+        Self::Coordinator(message)
+    }
+}
+
+impl From<PeerNodeMessage> for Message {
+    fn from(message: PeerNodeMessage) -> Self {
+        Self::Peer(message)
+    }
+}
+
+impl From<squall_coordinator::Event> for Event {
+    fn from(event: squall_coordinator::Event) -> Self {
+        Self::Coordinator(event)
+    }
+}
+
+impl From<squall_recovery::Message> for Message {
+    fn from(message: squall_recovery::Message) -> Self {
+        Self::Peer(message.into())
+    }
+}
+
+impl From<squall_recovery::Event> for Event {
+    fn from(event: squall_recovery::Event) -> Self {
+        Self::Peer(event.into())
+    }
+}
+
+impl From<PeerNodeEvent> for Event {
+    fn from(event: PeerNodeEvent) -> Self {
+        Self::Peer(event)
+    }
 }
 
 /// What an operator asks of a process.
@@ -28,6 +93,8 @@ pub enum Order {
     Train,
     /// To train no more, once the step in progress is voted on.
     Rest,
+    /// To agree and rebuild now, under the manual policy.
+    Recover,
 }
 
 /// One durable record.
@@ -46,6 +113,8 @@ pub enum Snapshot {
     Coordinator(Box<squall_coordinator::Snapshot>),
     /// Of a member or a subscriber.
     Member(Option<Bookmark>),
+    /// Of a peer: it keeps nothing.
+    Peer,
 }
 
 impl From<squall_coordinator::Record> for Record {
@@ -60,8 +129,16 @@ impl From<squall_node::Record> for Record {
     }
 }
 
+impl From<Infallible> for Record {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
 /// A part of a node, as the node drives it.
-trait Part: Machine<Message = Message, Event = Event, Record: Into<Record>> {
+trait Part: Machine<Message: Into<Message>, Event: Into<Event>, Record: Into<Record>> {
+    /// The part's own message; `None` if it is another authority's.
+    fn own_message(message: Message) -> Option<Self::Message>;
     /// The part's own record; `None` if it is another kind's.
     fn own_record(record: Record) -> Option<Self::Record>;
     /// The part's own snapshot; `None` if it is another kind's.
@@ -71,6 +148,10 @@ trait Part: Machine<Message = Message, Event = Event, Record: Into<Record>> {
 }
 
 impl Part for CoordinatorNode {
+    fn own_message(message: Message) -> Option<Self::Message> {
+        message.of_coordinator()
+    }
+
     fn own_record(record: Record) -> Option<Self::Record> {
         match record {
             Record::Coordinator(record) => Some(record),
@@ -81,7 +162,7 @@ impl Part for CoordinatorNode {
     fn own_snapshot(snapshot: Snapshot) -> Option<Self::Snapshot> {
         match snapshot {
             Snapshot::Coordinator(snapshot) => Some(*snapshot),
-            Snapshot::Member(_) => None,
+            Snapshot::Member(_) | Snapshot::Peer => None,
         }
     }
 
@@ -94,6 +175,10 @@ impl Part for CoordinatorNode {
 macro_rules! keeps_a_bookmark {
     ($part:ty, $request:expr) => {
         impl Part for $part {
+            fn own_message(message: Message) -> Option<Self::Message> {
+                message.of_coordinator()
+            }
+
             fn own_record(record: Record) -> Option<Self::Record> {
                 match record {
                     Record::Member(record) => Some(record),
@@ -104,7 +189,7 @@ macro_rules! keeps_a_bookmark {
             fn own_snapshot(snapshot: Snapshot) -> Option<Self::Snapshot> {
                 match snapshot {
                     Snapshot::Member(bookmark) => Some(bookmark),
-                    Snapshot::Coordinator(_) => None,
+                    Snapshot::Coordinator(_) | Snapshot::Peer => None,
                 }
             }
 
@@ -119,12 +204,43 @@ keeps_a_bookmark!(Replica, Some);
 keeps_a_bookmark!(MemberNode, |order| (order == Order::Leave).then_some(MemberRequest::Leave));
 keeps_a_bookmark!(ObserverNode, |order| (order == Order::Leave).then_some(ObserverRequest::Close));
 
+impl Part for PeerNode {
+    fn own_message(message: Message) -> Option<Self::Message> {
+        match message {
+            Message::Peer(message) => Some(message),
+            Message::Coordinator(_) => None,
+        }
+    }
+
+    fn own_record(_: Record) -> Option<Self::Record> {
+        None
+    }
+
+    fn own_snapshot(snapshot: Snapshot) -> Option<Self::Snapshot> {
+        matches!(snapshot, Snapshot::Peer).then_some(())
+    }
+
+    fn own_request(order: Order) -> Option<Self::Request> {
+        (order == Order::Recover).then_some(PeerRequest::Recover)
+    }
+}
+
+impl Message {
+    fn of_coordinator(self) -> Option<squall_coordinator::Message> {
+        match self {
+            Self::Coordinator(message) => Some(message),
+            Self::Peer(_) => None,
+        }
+    }
+}
+
 impl Node {
     /// Whether a node of this kind has such a request.
     pub(crate) const fn takes(kind: crate::NodeKind, order: Order) -> bool {
         match kind {
             crate::NodeKind::Coordinator => false,
-            crate::NodeKind::Replica => true,
+            crate::NodeKind::Replica => !matches!(order, Order::Recover),
+            crate::NodeKind::Peer => matches!(order, Order::Recover),
             crate::NodeKind::Worker | crate::NodeKind::Subscriber => matches!(order, Order::Leave),
         }
     }
@@ -133,10 +249,15 @@ impl Node {
 fn drive<P: Part>(part: &mut P, now: Time, input: Input<Node>, effects: &mut Effects<Node>)
 where
     Record: From<P::Record>,
+    Message: From<P::Message>,
+    Event: From<P::Event>,
 {
     let input = match input {
         Input::Boot(durable) => Input::Boot(own::<P>(durable)),
-        Input::Receive { from, message } => Input::Receive { from, message },
+        Input::Receive { from, message } => match P::own_message(message) {
+            Some(message) => Input::Receive { from, message },
+            None => unreachable!("a cluster has one authority"),
+        },
         Input::Request(order) => match P::own_request(order) {
             Some(request) => Input::Request(request),
             None => unreachable!("the system asks nobody for {order:?} who can't"),
@@ -172,6 +293,7 @@ impl Machine for Node {
             Self::Replica(part) => drive(&mut **part, now, input, effects),
             Self::Worker(part) => drive(&mut **part, now, input, effects),
             Self::Subscriber(part) => drive(&mut **part, now, input, effects),
+            Self::Peer(part) => drive(&mut **part, now, input, effects),
         }
     }
 
@@ -181,6 +303,7 @@ impl Machine for Node {
             Self::Replica(part) => part.deadline(),
             Self::Worker(part) => part.deadline(),
             Self::Subscriber(part) => part.deadline(),
+            Self::Peer(part) => part.deadline(),
         }
     }
 
@@ -190,6 +313,7 @@ impl Machine for Node {
             Self::Replica(part) => Snapshot::Member(part.snapshot()),
             Self::Worker(part) => Snapshot::Member(part.snapshot()),
             Self::Subscriber(part) => Snapshot::Member(part.snapshot()),
+            Self::Peer(_) => Snapshot::Peer,
         }
     }
 
@@ -199,6 +323,21 @@ impl Machine for Node {
             Self::Replica(part) => part.assert_invariants(),
             Self::Worker(part) => part.assert_invariants(),
             Self::Subscriber(part) => part.assert_invariants(),
+            Self::Peer(part) => part.assert_invariants(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use squall_machine::Kind;
+
+    #[test]
+    fn every_kind_has_a_name_of_its_own() {
+        for names in [Message::NAMES, Event::NAMES] {
+            let distinct: std::collections::BTreeSet<&str> = names.iter().copied().collect();
+            assert_eq!(distinct.len(), names.len(), "{names:?}");
         }
     }
 }

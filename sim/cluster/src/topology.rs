@@ -11,7 +11,8 @@ const NODES_MAX: u32 = 10_000;
 /// The most local ranks of a replica.
 const WORLD_SIZE_MAX: u32 = 1_024;
 
-/// Who is there. The coordinator is `c0`; replicas are `r0`, `r1` and so on, workers `w0`, subscribers `s0`.
+/// Who is there. The coordinator is `c0`; replicas are `r0`, `r1` and so on, workers `w0`, subscribers `s0`. Where the peers
+/// decide, there are only replicas, and no `c0`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Topology {
@@ -35,6 +36,33 @@ pub struct Topology {
     pub racks: BTreeMap<String, Vec<String>>,
     /// Nodes whose processes go by the id of another node: two processes under one id.
     pub twins: BTreeMap<String, String>,
+    /// Replicas that don't found the first group of peers, but join a running one. (peers)
+    pub joiners: Vec<String>,
+    /// What peers do about a suspicion. Default "automatic". (peers)
+    pub policy: Policy,
+}
+
+/// What peers do about a suspicion.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// Agree, rebuild, then notify.
+    #[default]
+    Automatic,
+    /// Notify, and wait for the request `recover`.
+    Manual,
+    /// Stop with an error.
+    Abort,
+}
+
+impl From<Policy> for squall_recovery::Policy {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::Automatic => Self::Automatic,
+            Policy::Manual => Self::Manual,
+            Policy::Abort => Self::Abort,
+        }
+    }
 }
 
 /// Who decides about membership.
@@ -61,6 +89,8 @@ impl Default for Topology {
             zones: BTreeMap::new(),
             racks: BTreeMap::new(),
             twins: BTreeMap::new(),
+            joiners: Vec::new(),
+            policy: Policy::Automatic,
         }
     }
 }
@@ -68,12 +98,15 @@ impl Default for Topology {
 impl Topology {
     /// The kinds of the nodes in the order of their ids, each with its index among its kind.
     pub(crate) fn nodes(&self) -> Vec<(NodeKind, u32)> {
-        let kinds = [
-            (NodeKind::Coordinator, 1),
-            (NodeKind::Replica, self.replicas),
-            (NodeKind::Worker, self.workers),
-            (NodeKind::Subscriber, self.subscribers),
-        ];
+        let kinds = match self.authority {
+            Authority::Coordinator => vec![
+                (NodeKind::Coordinator, 1),
+                (NodeKind::Replica, self.replicas),
+                (NodeKind::Worker, self.workers),
+                (NodeKind::Subscriber, self.subscribers),
+            ],
+            Authority::Peers => vec![(NodeKind::Peer, self.replicas)],
+        };
         kinds.into_iter().flat_map(|(kind, count)| (0..count).map(move |index| (kind, index))).collect()
     }
 
@@ -90,10 +123,10 @@ impl Topology {
         };
         let mut groups = BTreeMap::from([
             ("coordinator".to_owned(), of(&[NodeKind::Coordinator])),
-            ("replicas".to_owned(), of(&[NodeKind::Replica])),
+            ("replicas".to_owned(), of(&[NodeKind::Replica, NodeKind::Peer])),
             ("workers".to_owned(), of(&[NodeKind::Worker])),
             ("subscribers".to_owned(), of(&[NodeKind::Subscriber])),
-            ("members".to_owned(), of(&[NodeKind::Replica, NodeKind::Worker])),
+            ("members".to_owned(), of(&[NodeKind::Replica, NodeKind::Worker, NodeKind::Peer])),
         ]);
         for (key, table) in [("zones", &self.zones), ("racks", &self.racks)] {
             let mut taken = NodeSet::default();
@@ -128,11 +161,48 @@ impl Topology {
         Ok(())
     }
 
-    fn counts(&self) -> Result<(), InvalidKey> {
-        if self.authority == Authority::Peers {
-            return Err(InvalidKey::new(&["topology", "authority"], "the peers' own authority can't be simulated yet")
-                .hint("use authority = \"coordinator\""));
+    /// Keys that mean nothing under the authority in force.
+    fn check_authority(&self) -> Result<(), InvalidKey> {
+        let set: &[(&str, bool)] = match self.authority {
+            Authority::Coordinator => {
+                &[("joiners", !self.joiners.is_empty()), ("policy", self.policy != Policy::Automatic)]
+            }
+            Authority::Peers => &[
+                ("workers", self.workers > 0),
+                ("subscribers", self.subscribers > 0),
+                ("world_size", self.world_size != 1),
+                ("replicas_subscribe", self.replicas_subscribe),
+                ("workers_subscribe", self.workers_subscribe),
+                ("twins", !self.twins.is_empty()),
+            ],
+        };
+        match set.iter().find(|(_, is_set)| *is_set) {
+            Some((key, _)) => Err(InvalidKey::new(&["topology", key], "has no meaning under this authority")
+                .hint("leave it out, or choose another topology.authority")),
+            None => Ok(()),
         }
+    }
+
+    /// The replicas that found the first group of peers, by their nodes.
+    ///
+    /// # Errors
+    /// If a joiner isn't there, or nobody founds.
+    pub(crate) fn founders(&self, nodes: &[String]) -> Result<NodeSet, InvalidKey> {
+        let path = ["topology", "joiners"];
+        let mut founders = NodeSet::first(nodes.len());
+        for joiner in &self.joiners {
+            for node in named(joiner, nodes).map_err(|problem| unknown(&path, problem, nodes))? {
+                founders.remove(node);
+            }
+        }
+        if founders.is_empty() {
+            return Err(InvalidKey::new(&path, "nobody founds the group they would join"));
+        }
+        Ok(founders)
+    }
+
+    fn counts(&self) -> Result<(), InvalidKey> {
+        self.check_authority()?;
         for (key, count) in [("replicas", self.replicas), ("workers", self.workers), ("subscribers", self.subscribers)]
         {
             if count > NODES_MAX {
@@ -169,8 +239,9 @@ fn group(path: &[&str], members: &[String], nodes: &[String], taken: &mut NodeSe
 }
 
 fn unknown(path: &[&str], problem: String, nodes: &[String]) -> InvalidKey {
+    let first = nodes.first().map_or("c0", String::as_str);
     let last = nodes.last().map_or("c0", String::as_str);
-    InvalidKey::new(path, problem).hint(format!("the nodes are c0 to {last}"))
+    InvalidKey::new(path, problem).hint(format!("the nodes are {first} to {last}"))
 }
 
 /// The nodes that `text` names: one by its name, or all of `"r0..r9"`.
@@ -214,6 +285,21 @@ mod tests {
     }
 
     #[test]
+    fn peers_are_replicas_without_a_coordinator() {
+        let joiners = vec!["r2".to_owned()];
+        let topology = Topology { authority: Authority::Peers, joiners, ..Topology::default() };
+        let layout = topology.layout().expect("a valid topology");
+        assert_eq!(layout.nodes, ["r0", "r1", "r2"]);
+        assert_eq!(layout.groups["replicas"].len(), 3);
+        assert_eq!(topology.founders(&layout.nodes), Ok(NodeSet::first(2)));
+        let none = Topology { joiners: vec!["r0..r2".to_owned()], ..topology };
+        assert_eq!(
+            none.founders(&layout.nodes).map_err(|invalid| invalid.path.join(".")),
+            Err("topology.joiners".to_owned())
+        );
+    }
+
+    #[test]
     fn contradictions_are_named_by_their_key() {
         let path = |topology: Topology| topology.layout().map_err(|invalid| invalid.path.join("."));
         assert_eq!(path(zones(&["r7"])), Err("topology.zones.a".to_owned()));
@@ -221,8 +307,10 @@ mod tests {
         assert_eq!(path(zones(&["r1..r0"])), Err("topology.zones.a".to_owned()));
         let alias = Topology { racks: BTreeMap::from([("r1".to_owned(), vec![])]), ..Topology::default() };
         assert_eq!(path(alias), Err("topology.racks.r1".to_owned()));
-        let peers = Topology { authority: Authority::Peers, ..Topology::default() };
-        assert_eq!(path(peers), Err("topology.authority".to_owned()));
+        let peers = Topology { authority: Authority::Peers, workers: 1, ..Topology::default() };
+        assert_eq!(path(peers), Err("topology.workers".to_owned()));
+        let manual = Topology { policy: Policy::Manual, ..Topology::default() };
+        assert_eq!(path(manual), Err("topology.policy".to_owned()));
         let alone = Topology { replicas: 0, ..Topology::default() };
         assert_eq!(path(alone), Err("topology.replicas".to_owned()));
     }

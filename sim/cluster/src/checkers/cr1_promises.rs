@@ -101,7 +101,7 @@ impl Checker<Cluster> for Promises {
         }
         match entry.fact {
             Fact::Truth(Truth::Up { life, .. }) => self.restarted |= *life > 1,
-            Fact::Sent { message, .. } if !self.restarted => {
+            Fact::Sent { message: crate::Message::Coordinator(message), .. } if !self.restarted => {
                 if let Some(what) = self.too_early(message) {
                     let message = format!("{what} is sent before it is durable");
                     findings.violated("CR1", entry.at, [entry.id], message);

@@ -30,6 +30,7 @@ mod nt3;
 mod nt4;
 mod nt5;
 mod nt6;
+pub(crate) mod peers;
 mod qu1;
 mod qu2;
 mod qu3;
@@ -46,7 +47,7 @@ mod testing;
 mod waiters;
 mod withdrawals;
 
-use crate::Cluster;
+use crate::{Authority, Cluster};
 use squall::{Checker, Entry, Fact, NodeId, Scene};
 use squall_coordinator::Event;
 use squall_machine::Time;
@@ -54,13 +55,21 @@ use std::collections::BTreeMap;
 
 /// The ids of all properties that are judged.
 pub const PROPERTIES: &[&str] = &[
-    "CR1", "FD1", "FD2", "FD3", "FD4", "FD5", "FD6", "FD7", "LV2", "LV3", "LV6", "MG1", "MG2", "NT1", "NT2", "NT3",
-    "NT4", "NT5", "NT6", "QU1", "QU2", "QU3", "QU4", "QU5", "QU6", "QU7", "RB2",
+    "AG1", "AG10", "AG2", "AG3", "AG4", "AG5", "AG6", "AG7", "AG8", "AG9", "CM1", "CM2", "CM3", "CM4", "CM5", "CR1",
+    "FD1", "FD2", "FD3", "FD4", "FD5", "FD6", "FD7", "LV2", "LV3", "LV6", "MG1", "MG2", "NT1", "NT2", "NT3", "NT4",
+    "NT5", "NT6", "QU1", "QU2", "QU3", "QU4", "QU5", "QU6", "QU7", "RB2",
 ];
 
 /// Fresh checkers for one run. One entry can violate several properties; the first in this order names the cause best.
 #[must_use]
-pub fn all(_: &Cluster) -> Vec<Box<dyn Checker<Cluster>>> {
+pub fn all(cluster: &Cluster) -> Vec<Box<dyn Checker<Cluster>>> {
+    match cluster.authority() {
+        Authority::Coordinator => of_coordinator(),
+        Authority::Peers => peers::all(),
+    }
+}
+
+fn of_coordinator() -> Vec<Box<dyn Checker<Cluster>>> {
     let ages = ages::SharedAges::default();
     vec![
         Box::new(fd3::Fd3::default()),
@@ -98,8 +107,12 @@ pub fn all(_: &Cluster) -> Vec<Box<dyn Checker<Cluster>>> {
 /// The event of an entry, and when it was decided on its node's own clock.
 fn event<'a>(entry: &Entry<'a, Cluster>) -> Option<(Time, &'a Event)> {
     match entry.fact {
-        Fact::Event { decided, event } => Some((decided, event)),
-        Fact::Truth(_) | Fact::Sent { .. } | Fact::Delivered { .. } | Fact::Dropped { .. } => None,
+        Fact::Event { decided, event: crate::Event::Coordinator(event) } => Some((decided, event)),
+        Fact::Event { event: crate::Event::Peer(_), .. }
+        | Fact::Truth(_)
+        | Fact::Sent { .. }
+        | Fact::Delivered { .. }
+        | Fact::Dropped { .. } => None,
     }
 }
 

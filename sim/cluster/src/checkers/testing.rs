@@ -46,6 +46,15 @@ pub(super) fn history<C: Checker<Cluster>>(checker: C) -> History<C> {
 /// The same, under other settings.
 pub(super) fn history_with<C: Checker<Cluster>>(checker: C, settings: crate::Settings) -> History<C> {
     let topology = crate::Topology { replicas: 3, workers: 1, subscribers: 1, ..crate::Topology::default() };
+    history_of(checker, topology, settings)
+}
+
+/// The same, of another cluster.
+pub(super) fn history_of<C: Checker<Cluster>>(
+    checker: C,
+    topology: crate::Topology,
+    settings: crate::Settings,
+) -> History<C> {
     let cluster = Cluster::new(topology, settings, crate::Workload::default()).expect("a cluster");
     checker.interest(&mut Interest::default());
     let names = cluster.layout().nodes;
@@ -107,15 +116,15 @@ impl<C: Checker<Cluster>> History<C> {
     }
 
     /// An event of a node, decided now.
-    pub(super) fn event(self, node: NodeId, event: Event) -> Self {
+    pub(super) fn event(self, node: NodeId, event: impl Into<crate::Event>) -> Self {
         self.event_after(node, 0, event)
     }
 
     /// An event of a node, decided so many milliseconds ago.
-    pub(super) fn event_after(mut self, node: NodeId, millis: u64, event: Event) -> Self {
+    pub(super) fn event_after(mut self, node: NodeId, millis: u64, event: impl Into<crate::Event>) -> Self {
         let local = ORIGIN + self.now.since(self.started[node.index()]);
         let decided = Time::ZERO + local.minus(Span::from_millis(millis));
-        self.show(node, Fact::Event { decided, event: &event });
+        self.show(node, Fact::Event { decided, event: &event.into() });
         self
     }
 
@@ -130,7 +139,8 @@ impl<C: Checker<Cluster>> History<C> {
     }
 
     /// A message leaves.
-    pub(super) fn sends_from(mut self, from: NodeId, to: NodeId, message: Message) -> Self {
+    pub(super) fn sends_from(mut self, from: NodeId, to: NodeId, message: impl Into<crate::Message>) -> Self {
+        let message: crate::Message = message.into();
         let hop = Hop { sent: EntryId(self.next), from, to, kind: message.kind() };
         self.show(from, Fact::Sent { hop, message: &message });
         self

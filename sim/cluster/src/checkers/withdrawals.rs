@@ -71,7 +71,9 @@ impl Withdrawals {
             Fact::Truth(Truth::Up { .. }) if node == scene.system.coordinator() => self.gave_up.clear(),
             // Who leaves withdraws nothing besides: its requests end with it.
             Fact::Sent {
-                message: Message::Withdraw { incarnation, .. } | Message::Leave { incarnation, .. }, ..
+                message:
+                    crate::Message::Coordinator(Message::Withdraw { incarnation, .. } | Message::Leave { incarnation, .. }),
+                ..
             } => {
                 if let Some(gave_up) = self.gave_up.get_mut(incarnation) {
                     gave_up.told = at;

@@ -1,0 +1,51 @@
+//! CM4: installed generations strictly increase per member.
+//!
+//! Source: spec 2. A member is an incarnation, wherever it runs: a restarted process that goes on as the one before would
+//! install, and vote in, what that one left.
+
+use super::recovery;
+use crate::Cluster;
+use squall::{Checker, Entry, EntryId, Findings, Interest, NodeId, Scene};
+use squall_recovery::{Event, Generation, Incarnation};
+use std::collections::BTreeMap;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Cm4 {
+    installed: BTreeMap<(NodeId, Incarnation), (Generation, EntryId)>,
+}
+
+impl Checker<Cluster> for Cm4 {
+    fn property(&self) -> &'static str {
+        "CM4"
+    }
+
+    fn interest(&self, interest: &mut Interest<Cluster>) {
+        interest.events(&["installed"]);
+    }
+
+    fn on_entry(&mut self, entry: &Entry<'_, Cluster>, _: &Scene<'_, Cluster>, findings: &mut Findings) {
+        let Some(Event::Installed { group, incarnation, .. }) = recovery(entry) else { return };
+        let generation = group.generation;
+        let before = self.installed.insert((entry.node, *incarnation), (generation, entry.id));
+        if let Some((before, told)) = before.filter(|(before, _)| *before >= generation) {
+            let message = format!("incarnation {incarnation} installs generation {generation} after {before}");
+            findings.violated("CM4", entry.at, [told, entry.id], message);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{R, installed, peers};
+    use super::*;
+
+    #[test]
+    fn generations_rise() {
+        let start = || peers(Cm4::default()).found().event(R[0], installed(3, 0, &[0, 1, 2], None));
+        start().event(R[0], installed(4, 0, &[0, 1], Some(0))).holds();
+        start().event(R[0], installed(3, 0, &[0, 1, 2], None)).violated("generation 3 after 3");
+        start().event(R[0], installed(2, 0, &[0, 1, 2, 3], None)).violated("generation 2 after 3");
+        start().down(R[1]).up(R[1]).event(R[1], installed(1, 1, &[0, 1, 2, 3, 4], None)).violated("1 after 1");
+    }
+}
