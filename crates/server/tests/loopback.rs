@@ -2,12 +2,14 @@
 //! gives up after a generous while.
 #![cfg(not(madsim))]
 
-use squall_coordinator::{Capacity, Cause, Change, Cursor, Event, Knobs, RankCall, RankQuorum, Role};
+use squall_coordinator::{
+    Capacity, Cause, Change, Cursor, Event, Incarnation, Knobs, Message, Number, RankCall, RankQuorum, Role,
+};
 use squall_machine::{Address, Span, Time};
 use squall_node::{CoordinatorNode, MemberConfig, ObserverConfig};
 use squall_server::coordinator::{CoordinatorConfig, bind};
-use squall_server::edges::{Journal, Note};
-use squall_server::grpc::client::Patience;
+use squall_server::edges::{Incoming, Journal, Note, Transport, Undelivered};
+use squall_server::grpc::client::{GrpcClient, GrpcClientConfig, Patience};
 use squall_server::grpc::wire::{REQUEST_BYTES_MAX, TEXT_BYTES_MAX};
 use squall_server::member::{Connection, Member, Observer, Told, fresh_seed};
 use squall_server::proto as pb;
@@ -453,4 +455,75 @@ async fn an_observer_goes_on_where_it_was_after_its_own_restart() {
     assert_eq!((notice.cursor, &*notice.member), (Cursor(1), "r0"));
     drop(observer);
     coordinator.stop().await;
+}
+
+/// Accepts connections and never says a word, like the far end of a broken one. Counts them.
+async fn silent_host() -> (String, mpsc::UnboundedReceiver<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("its address"));
+    let (accepted, counted) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            held.push(stream);
+            let _ = accepted.send(());
+        }
+    });
+    (url, counted)
+}
+
+#[tokio::test]
+async fn a_half_open_connection_is_given_up_and_made_anew() {
+    let (endpoint, mut accepted) = silent_host().await;
+    let coordinator = Address(0);
+    let short = Duration::from_millis(200);
+    let patience = Patience { call: short, quorum: short, silence: short };
+    let mut client =
+        GrpcClient::new(GrpcClientConfig { endpoint, coordinator, seed: 1, patience }).expect("a good endpoint");
+    let leave = || Message::Leave { incarnation: Incarnation(1) };
+    let mut reasons = Vec::new();
+    let calls = async {
+        loop {
+            client.send(coordinator, leave());
+            match client.receive().await {
+                Incoming::Undelivered { message, reason, .. } => {
+                    assert_eq!(message, leave());
+                    reasons.push(reason);
+                }
+                Incoming::Message { message, .. } => panic!("nobody answers: {message:?}"),
+            }
+        }
+    };
+    let connections = async {
+        for _ in 0..3 {
+            accepted.recv().await.expect("it listens");
+        }
+    };
+    soon("three connections", async {
+        tokio::select! {
+            biased;
+            () = connections => {}
+            () = calls => {}
+        }
+    })
+    .await;
+    assert!(reasons.contains(&Undelivered::Deadline), "{reasons:?}");
+}
+
+#[tokio::test]
+async fn what_is_sent_too_often_takes_the_place_of_the_oldest() {
+    let (endpoint, _accepted) = silent_host().await;
+    let (coordinator, patience) = (Address(0), Patience::default());
+    let mut client =
+        GrpcClient::new(GrpcClientConfig { endpoint, coordinator, seed: 1, patience }).expect("a good endpoint");
+    for through in 0..9 {
+        client.send(coordinator, Message::Withdraw { incarnation: Incarnation(1), through: Number(through) });
+    }
+    let oldest = Message::Withdraw { incarnation: Incarnation(1), through: Number(0) };
+    let replaced = Incoming::Undelivered { to: coordinator, message: oldest, reason: Undelivered::Replaced };
+    assert_eq!(soon("the report", client.receive()).await, replaced);
+    let answer = Message::Left { incarnation: Incarnation(1) };
+    client.send(coordinator, answer.clone());
+    let wrong = Incoming::Undelivered { to: coordinator, message: answer, reason: Undelivered::WrongDirection };
+    assert_eq!(soon("the report", client.receive()).await, wrong);
 }
