@@ -29,7 +29,7 @@ pub use plan::{
     Action, Budget, ClockChange, Clocks, Delay, DiskChange, DiskQuality, Fate, Fault, Hazard, Limits, Links, Moment,
     Pattern, Plan, Quality, QualityPatch, RestartDisk, Targets, Trigger,
 };
-pub use run::{RunOptions, Watch, run};
+pub use run::{RunOptions, Watch, guarded, run};
 pub use scenario::{Diagnosis, Scenario};
 pub use system::{InvalidKey, Layout, Start, System};
 pub use world::{Command, LocalClock, Report, Shells, Stage};

@@ -38,16 +38,24 @@ impl<S: System> fmt::Debug for RunOptions<'_, S> {
 /// Runs a plan with a seed. Never panics because of a machine or checker: a panic is a violation of `RB1`.
 #[must_use]
 pub fn run<'a, S: System>(system: &'a S, plan: &'a Plan, seed: u64, options: RunOptions<'a, S>) -> Outcome {
-    quiet_panics();
     let mut world = World::new(system, plan, seed, options);
-    IN_A_RUN.with(|inside| inside.set(true));
-    let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
-    IN_A_RUN.with(|inside| inside.set(false));
-    if ended.is_err() {
-        let what = LAST_PANIC.with(|last| last.borrow_mut().take());
-        world.panicked(&what.unwrap_or_else(|| "without a message".to_owned()));
+    if let Err(what) = guarded(|| world.run()) {
+        world.panicked(&what);
     }
     world.outcome()
+}
+
+/// Runs what machines and checkers may panic in. A panic is noted instead of printed.
+///
+/// # Errors
+/// What panicked, and where.
+pub fn guarded<R>(run: impl FnOnce() -> R) -> Result<R, String> {
+    quiet_panics();
+    IN_A_RUN.with(|inside| inside.set(true));
+    let ended = catch_unwind(AssertUnwindSafe(run));
+    IN_A_RUN.with(|inside| inside.set(false));
+    ended
+        .map_err(|_| LAST_PANIC.with(|last| last.borrow_mut().take()).unwrap_or_else(|| "without a message".to_owned()))
 }
 
 thread_local! {

@@ -199,12 +199,12 @@ impl<S: System> World<'_, S> {
             Trigger::Rate { mean, until, .. } => (self.faults.randoms[fault].exponential(mean), until),
             Trigger::At { .. } | Trigger::On { .. } => return true,
         };
-        if self.now > Time::ZERO + until {
+        if self.due > Time::ZERO + until {
             return false;
         }
         let tie = self.faults.tie(fault);
         let next = next.max(Span::from_nanos(1));
-        self.queue.push(self.now + next, tie, Happening::Strike(Strike::Fire { fault, again: true }));
+        self.queue.push(self.due + next, tie, Happening::Strike(Strike::Fire { fault, again: true }));
         true
     }
 

@@ -111,6 +111,8 @@ pub(crate) struct World<'a, S: System> {
     plan: &'a Plan,
     seed: u64,
     now: Time,
+    /// For when the present happening was meant: now, or a little earlier where processes run elsewhere.
+    due: Time,
     phase: Phase,
     core: NodeSet,
     queue: Queue<Happening<S>>,
@@ -179,6 +181,7 @@ impl<'a, S: System> World<'a, S> {
             plan,
             seed,
             now: Time::ZERO,
+            due: Time::ZERO,
             phase: Phase::WarmUp,
             core: NodeSet::default(),
             queue: Queue::new(),
@@ -212,6 +215,7 @@ impl<'a, S: System> World<'a, S> {
                 self.now = at;
                 self.steps_this_instant = 0;
             }
+            self.due = at;
             self.happen(happening);
             self.over |= !self.recorder.findings.violations().is_empty();
         }

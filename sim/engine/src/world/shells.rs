@@ -13,7 +13,7 @@ use crate::{
     Start, System,
 };
 use squall_machine::{Address, Batch, Durable, Machine, Synced, Time};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 pub use super::clock::Clock as LocalClock;
@@ -154,12 +154,14 @@ pub(super) struct Airborne<T> {
     /// Where an address that a transport made leads to.
     known: BTreeMap<(NodeId, Address), NodeId>,
     /// Which links are barred, as the shells were told.
-    barred: Vec<(NodeId, NodeId)>,
+    barred: BTreeSet<(NodeId, NodeId)>,
+    /// The link faults that this follows from: the token of each, and how often a part of it was healed.
+    of_faults: Vec<(u64, usize)>,
 }
 
 impl<T> Default for Airborne<T> {
     fn default() -> Self {
-        Self { by_receiver: BTreeMap::new(), known: BTreeMap::new(), barred: Vec::new() }
+        Self { by_receiver: BTreeMap::new(), known: BTreeMap::new(), barred: BTreeSet::new(), of_faults: Vec::new() }
     }
 }
 
@@ -227,9 +229,10 @@ impl<'a, S: System> Stage<'a, S> {
     /// Lets everything happen that is due at `now`, simulated time since the start of the run.
     pub fn advance(&mut self, now: Time) {
         let world = &mut self.world;
-        world.go_on_to(now);
-        while !world.over && world.queue.next().is_some_and(|at| at <= world.now) {
-            let Some((_, happening)) = world.queue.pop() else { break };
+        while !world.over && world.queue.next().is_some_and(|at| at <= now) {
+            let Some((at, happening)) = world.queue.pop() else { break };
+            world.go_on_to(at.max(world.now));
+            world.due = at;
             world.happen(happening);
             world.settle();
         }
@@ -297,19 +300,17 @@ impl<S: System> World<'_, S> {
     fn settle(&mut self) {
         self.over |= !self.recorder.findings.violations().is_empty();
         let Some(shells) = &mut self.shells else { return };
-        if self.network.faults.is_empty() && self.airborne.barred.is_empty() {
+        let faults = self.network.faults.iter().map(|fault| (fault.token, fault.healed.len()));
+        if faults.clone().eq(self.airborne.of_faults.iter().copied()) {
             return;
         }
+        self.airborne.of_faults = faults.collect();
         let nodes = self.states.len() as u32;
         let pairs = (0..nodes).flat_map(|from| (0..nodes).map(move |to| (NodeId(from), NodeId(to))));
-        let barred: Vec<(NodeId, NodeId)> =
+        let barred: BTreeSet<(NodeId, NodeId)> =
             pairs.filter(|&(from, to)| from != to && self.network.barred(from, to).is_some()).collect();
-        for &(from, to) in self.airborne.barred.iter().filter(|link| !barred.contains(link)) {
-            shells.bar(from, to, false);
-        }
-        for &(from, to) in barred.iter().filter(|link| !self.airborne.barred.contains(link)) {
-            shells.bar(from, to, true);
-        }
+        self.airborne.barred.difference(&barred).for_each(|&(from, to)| shells.bar(from, to, false));
+        barred.difference(&self.airborne.barred).for_each(|&(from, to)| shells.bar(from, to, true));
         self.airborne.barred = barred;
     }
 
