@@ -30,6 +30,9 @@ pub struct File<T: Default, K: Default, W: Default> {
     pub stabilise: Option<bool>,
     /// How many seeds a sweep takes unless it is told; 20 by default.
     pub seeds: Option<u32>,
+    /// What it needs of the engine that drives it, besides what it says; an engine without that refuses it.
+    #[serde(default)]
+    pub needs: Vec<Need>,
     /// The nodes of the system.
     #[serde(default)]
     pub topology: T,
@@ -65,6 +68,14 @@ pub struct File<T: Default, K: Default, W: Default> {
     pub expect: ExpectTable,
     /// Which bug it reproduces, for files of bugs that were found.
     pub regress: Option<RegressTable>,
+}
+
+/// What not every engine has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Need {
+    /// Messages and steps take exactly the time that the file says, to the nanosecond.
+    ExactTime,
 }
 
 /// How messages travel.

@@ -16,7 +16,7 @@ pub(crate) use field::untagged;
 pub use field::{Fields, field_text};
 pub use file::{
     BudgetTable, ClockTable, ClocksTable, DegradeTable, DelayTable, DelayValue, DiskFaultTable, DiskTable, DiskValue,
-    ExpectEventTable, ExpectTable, FaultTable, File, HazardTable, LimitsTable, LinksTable, MomentWord, NextTable,
+    ExpectEventTable, ExpectTable, FaultTable, File, HazardTable, LimitsTable, LinksTable, MomentWord, Need, NextTable,
     OnTable, PhaseWord, QualityTable, RegressTable, RequestTable, VerdictWord,
 };
 pub use judge::Status;
@@ -56,6 +56,8 @@ pub struct Scenario<S: System> {
     pub guards: Vec<String>,
     /// How many seeds a sweep takes unless it is told.
     pub seeds: u64,
+    /// What it needs of its engine.
+    pub needs: Vec<Need>,
     /// The system.
     pub system: S,
     /// What happens to it.
@@ -147,6 +149,7 @@ impl<S: System> Scenario<S> {
             title: file.title,
             guards: file.guards,
             seeds: file.seeds.map_or(SEEDS, u64::from),
+            needs: file.needs,
             must_strike: generated.filter(|(_, fault)| fault.may_miss != Some(true)).map(|(index, _)| index).collect(),
             system,
             plan,
