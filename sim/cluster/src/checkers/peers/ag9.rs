@@ -10,12 +10,15 @@ use squall::{Checker, Entry, Fact, Findings, Interest, NodeId, Scene, Truth};
 use squall_recovery::{Ballot, Event, Generation, Rank, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// A value, and who accepted it.
+type Acceptances = (Value, BTreeSet<Rank>);
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Ag9 {
     seats: BTreeMap<NodeId, Rank>,
     sizes: BTreeMap<Generation, u32>,
-    accepted: BTreeMap<(Generation, Ballot), Vec<(Value, BTreeSet<Rank>)>>,
+    accepted: BTreeMap<(Generation, Ballot), Vec<Acceptances>>,
 }
 
 /// The ballots that are remembered; older ones belong to generations that are long over.
