@@ -4,8 +4,7 @@
 use crate::life::{Life, Order};
 use crate::watched::Watched;
 use squall::Report;
-use squall_cluster::Node;
-use squall_coordinator::{Event, Message};
+use squall_cluster::{Event, Message, Node};
 use squall_machine::{Address, Batch, Durable, Synced, Time, Wall};
 use squall_server::edges::{Clock, Disk, DiskError, Incoming, Journal, Note, Transport, Undelivered};
 use std::sync::Arc;
@@ -84,7 +83,7 @@ pub(crate) struct Layer<T> {
     pub(crate) transport: T,
 }
 
-impl<T: Transport<Message>> Transport<Message> for Layer<T> {
+impl<T: Transport<squall_coordinator::Message>> Transport<Message> for Layer<T> {
     fn send(&mut self, to: Address, message: Message) {
         let cause = self.life.inner().cause;
         self.life.report(Report::Said { to, message, cause });
@@ -100,7 +99,7 @@ impl<T: Transport<Message>> Transport<Message> for Layer<T> {
                 }
                 Some(Order::Deliver { from, message, cause }) => {
                     self.life.inner().deliveries.push_back(cause);
-                    return Incoming::Message { from, message };
+                    return Incoming::Message { from, message: message.into() };
                 }
                 None => {}
             }
@@ -108,9 +107,12 @@ impl<T: Transport<Message>> Transport<Message> for Layer<T> {
                 biased;
                 () = self.life.ordered.notified() => {}
                 incoming = self.transport.receive() => match incoming {
-                    Incoming::Message { from, message } => self.life.report(Report::Heard { from, message }),
+                    Incoming::Message { from, message } => {
+                        self.life.report(Report::Heard { from, message: message.into() });
+                    }
                     Incoming::Undelivered { to, message, reason } => {
                         let certain = never_left(reason);
+                        let message = Message::from(message);
                         self.life.report(Report::Lost { message: message.clone(), certain });
                         return Incoming::Undelivered { to, message, reason };
                     }

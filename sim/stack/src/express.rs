@@ -2,7 +2,7 @@
 
 use squall::scenario::Need;
 use squall::{Action, InvalidKey, Scenario};
-use squall_cluster::Cluster;
+use squall_cluster::{Authority, Cluster};
 
 /// The most nodes: the coordinator has a port for each.
 const NODES_MAX: usize = 4_096;
@@ -16,6 +16,11 @@ pub(crate) fn refuses(scenario: &Scenario<Cluster>) -> Vec<InvalidKey> {
             Need::ExactTime => "under the stack calls take microseconds that no file can foresee",
         };
         refused.push(InvalidKey::new(&["needs", &index.to_string()], problem).hint(ELSEWHERE));
+    }
+    if scenario.system.authority() == Authority::Peers {
+        let problem =
+            "under the stack there are only clusters with a coordinator: the shell has no transport for peers yet";
+        refused.push(InvalidKey::new(&["topology", "authority"], problem).hint(ELSEWHERE));
     }
     if scenario.plan.nodes.len() > NODES_MAX {
         let problem = format!("under the stack there are at most {NODES_MAX} nodes");

@@ -8,7 +8,7 @@ use madsim::task::NodeId as Host;
 use squall::{
     Command, Delay, NodeId, Outcome, Plan, Quality, Report, RunOptions, Shells, Stage, Start, System, guarded,
 };
-use squall_cluster::{Cluster, Node, NodeKind};
+use squall_cluster::{Cluster, Message, Node, NodeKind};
 use squall_machine::{Durable, Ratio, Span, Time};
 use squall_server::driver::Driver;
 use squall_server::edges::{Local, LocalClient};
@@ -157,8 +157,10 @@ impl Shells<Cluster> for Troupe<'_> {
                     life.rewound.notify_one();
                 }
             }
-            Command::Transmit { to, message } => player.order(Order::Transmit { to, message }),
-            Command::Deliver { from, message, cause } => player.order(Order::Deliver { from, message, cause }),
+            Command::Transmit { to, message } => player.order(Order::Transmit { to, message: carried(message) }),
+            Command::Deliver { from, message, cause } => {
+                player.order(Order::Deliver { from, message: carried(message), cause });
+            }
             Command::Request { request, cause } => {
                 if let Some((life, client)) = &player.life {
                     life.inner().requests.push_back(cause);
@@ -248,6 +250,7 @@ async fn shell(part: Part) -> Result<(), String> {
             let transport = GrpcClient::new(config).map_err(|error| error.to_string())?;
             driver(part, transport).run(pending()).await.map(drop).map_err(|error| error.to_string())
         }
+        NodeKind::Peer => unreachable!("clusters without a coordinator are refused"),
     }
 }
 
@@ -264,6 +267,14 @@ fn driver<T>(part: Part, transport: T) -> Shell<T> {
         journal: NodeJournal(life),
         local,
         snapshot_every,
+    }
+}
+
+/// What the shell's transport carries.
+fn carried(message: Message) -> squall_coordinator::Message {
+    match message {
+        Message::Coordinator(message) => message,
+        Message::Peer(_) => unreachable!("clusters without a coordinator are refused"),
     }
 }
 

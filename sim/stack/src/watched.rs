@@ -2,8 +2,7 @@
 
 use crate::life::Life;
 use squall::{EntryId, Report};
-use squall_cluster::{Node, Order, Record, Snapshot};
-use squall_coordinator::{Event, Message};
+use squall_cluster::{Event, Message, Node, Order, Record, Snapshot};
 use squall_machine::{Durable, Effects, Input, Machine, Time};
 use std::convert::Infallible;
 use std::hash::{Hash, Hasher};
