@@ -8,6 +8,7 @@ use squall_cluster::Cluster;
 const STACK: Elsewhere = Elsewhere {
     engine: "stack",
     program: "squall-stack",
+    manifest: "sim/stack/Cargo.toml",
     folder: "target/madsim/stack",
     build: &[
         "build",

@@ -45,10 +45,12 @@ pub struct Elsewhere {
     pub engine: &'static str,
     /// The name of its file.
     pub program: &'static str,
-    /// The folder in which it is looked for, below the folder that holds `Cargo.lock`.
+    /// The manifest of its package, below the folder of the workspace.
+    pub manifest: &'static str,
+    /// The folder in which it is looked for, below the folder of the workspace.
     pub folder: &'static str,
-    /// The arguments with which `cargo`, in the folder that holds `Cargo.lock`, builds it. If that folder can be found, this
-    /// is done before each use: an old build would play old code.
+    /// The arguments with which `cargo`, in the folder of the workspace, builds it. If that folder can be found, this is done
+    /// before each use: an old build would play old code.
     pub build: &'static [&'static str],
 }
 

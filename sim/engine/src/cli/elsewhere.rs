@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// Runs the same command with another program, and returns its exit code.
 pub(crate) fn hand_over(to: &Elsewhere, ui: &mut Ui) -> u8 {
-    let root = workspace();
+    let root = workspace(to);
     if let Some(root) = &root
         && let Err(why) = build(to, root)
     {
@@ -40,14 +40,14 @@ fn shown(arguments: &[&str]) -> String {
     arguments.iter().map(quote).collect::<Vec<_>>().join(" ")
 }
 
-/// The folder with `Cargo.lock` in or above which this program lies, or in which it is called.
-fn workspace() -> Option<PathBuf> {
+/// The workspace with the package of that program, in which this program lies or is called.
+fn workspace(of: &Elsewhere) -> Option<PathBuf> {
     let own = std::env::current_exe().ok();
     let here = std::env::current_dir().ok();
     own.iter()
         .chain(&here)
         .flat_map(|path| path.ancestors())
-        .find(|folder| folder.join("Cargo.lock").is_file())
+        .find(|folder| folder.join(of.manifest).is_file())
         .map(Path::to_owned)
 }
 
@@ -55,8 +55,9 @@ fn build(to: &Elsewhere, root: &Path) -> Result<(), String> {
     let status = Command::new("cargo")
         .args(to.build)
         .current_dir(root)
-        // It would take the place of the flags that the build needs.
+        // They would take the place of the flags that the build needs.
         .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .status()
         .map_err(|error| format!("cargo can't be called: {error}"))?;
     if status.success() { Ok(()) } else { Err("its build failed".to_owned()) }
