@@ -22,7 +22,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "squall-cluster",
         &["squall-machine", "squall-coordinator", "squall-recovery", "squall-scheduler", "squall-node", "squall"],
     ),
-    ("squall-stack", &["squall", "squall-cluster", "squall-server", "squall-machine", "squall-node"]),
+    (
+        "squall-stack",
+        &["squall", "squall-cluster", "squall-server", "squall-machine", "squall-coordinator", "squall-node"],
+    ),
     ("squall-cli", &["squall", "squall-cluster", "squall-stack"]),
     ("squall-tests", &["squall", "squall-cluster", "squall-stack"]),
 ];

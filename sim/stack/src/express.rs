@@ -23,7 +23,8 @@ pub(crate) fn refuses(scenario: &Scenario<Cluster>) -> Vec<InvalidKey> {
         refused.push(InvalidKey::new(&["topology", "authority"], problem).hint(ELSEWHERE));
     }
     if scenario.plan.nodes.len() > NODES_MAX {
-        let problem = format!("under the stack there are at most {NODES_MAX} nodes");
+        let problem =
+            format!("under the stack there are at most {NODES_MAX} nodes: the coordinator has a port for each");
         refused.push(InvalidKey::new(&["topology"], problem).hint(ELSEWHERE));
     }
     for (index, fault) in scenario.plan.faults.iter().enumerate() {
