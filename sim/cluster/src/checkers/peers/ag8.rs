@@ -1,28 +1,34 @@
 //! AG8: after stabilisation all name the same leader.
 //!
-//! Source: spec 2 (leader = lowest rank that is not suspected). From the views of the core at the end of the liveness phase, if the
-//! core can go on: all are in one generation and take the same rank for the leader.
+//! Source: spec 2 (leader = lowest rank that is not suspected). From the views of the core at the end of the liveness phase, whether or
+//! not a quorum is left: all that are in one generation take the same rank for the leader.
 
-use super::fold::{Fold, termination_bound};
+use super::fold::termination_bound;
 use crate::{Cluster, ClusterView};
-use squall::{Checker, Entry, EntryId, Findings, Interest, NodeId, Phase, Scene};
+use squall::{Checker, Entry, EntryId, Fact, Findings, Interest, NodeId, Phase, Scene, Truth};
+use squall_machine::Time;
 use squall_recovery::{Generation, Rank};
 use std::collections::BTreeMap;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Ag8 {
-    fold: Fold,
+    healed: Option<Time>,
     leaders: BTreeMap<NodeId, (Generation, Rank)>,
 }
 
 impl Ag8 {
     /// Two of the core who name different ones.
     fn divided(&self, scene: &Scene<'_, Cluster>) -> Option<(NodeId, NodeId)> {
-        let (_, true) = self.fold.healed? else { return None };
-        let mut named = self.leaders.iter().filter(|(node, _)| scene.core.contains(**node));
-        let (first, leader) = named.next()?;
-        named.find(|(_, other)| *other != leader).map(|(other, _)| (*first, *other))
+        self.healed?;
+        let mut named: BTreeMap<Generation, (NodeId, Rank)> = BTreeMap::new();
+        for (&node, &(generation, leader)) in self.leaders.iter().filter(|(node, _)| scene.core.contains(**node)) {
+            let (first, known) = *named.entry(generation).or_insert((node, leader));
+            if known != leader {
+                return Some((first, node));
+            }
+        }
+        None
     }
 }
 
@@ -32,12 +38,16 @@ impl Checker<Cluster> for Ag8 {
     }
 
     fn interest(&self, interest: &mut Interest<Cluster>) {
-        Fold::interest(interest);
+        interest.truth(&["phase"]);
         interest.views();
     }
 
-    fn on_entry(&mut self, entry: &Entry<'_, Cluster>, scene: &Scene<'_, Cluster>, _: &mut Findings) {
-        self.fold.follow(entry, scene);
+    fn on_entry(&mut self, entry: &Entry<'_, Cluster>, _: &Scene<'_, Cluster>, _: &mut Findings) {
+        if let Fact::Truth(Truth::Phase { phase: Phase::Liveness, .. }) = entry.fact {
+            self.healed = Some(entry.at);
+            // What was seen before is no answer to what is asked now.
+            self.leaders.clear();
+        }
     }
 
     fn on_view(&mut self, node: NodeId, view: &ClusterView, _: &Scene<'_, Cluster>, _: &mut Findings) {
@@ -50,14 +60,14 @@ impl Checker<Cluster> for Ag8 {
 
     fn on_end(&mut self, scene: &Scene<'_, Cluster>, findings: &mut Findings) {
         let bound = termination_bound(scene.system, scene.plan.network.delay.longest());
-        let over = self.fold.healed.is_some_and(|(healed, _)| scene.now.since(healed) >= bound);
+        let over = self.healed.is_some_and(|healed| scene.now.since(healed) >= bound);
         if scene.phase != Phase::Liveness || !over {
             return;
         }
         if let Some((one, other)) = self.divided(scene) {
             let none: [EntryId; 0] = [];
             let (one, other) = (scene.system.name(one), scene.system.name(other));
-            let message = format!("{one} and {other} are of the core, but name different leaders or generations");
+            let message = format!("{one} and {other} are of the core, but name different leaders");
             findings.violated("AG8", scene.now, none, message);
         }
     }

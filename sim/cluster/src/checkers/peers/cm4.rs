@@ -1,18 +1,41 @@
 //! CM4: installed generations strictly increase per member.
 //!
 //! Source: spec 2. A member is an incarnation, wherever it runs: a restarted process that goes on as the one before would
-//! install, and vote in, what that one left.
+//! install, and vote in, what that one left. And a stay is unbroken: who was left out of a generation is in no later one.
 
 use super::recovery;
 use crate::Cluster;
 use squall::{Checker, Entry, EntryId, Findings, Interest, NodeId, Scene};
-use squall_recovery::{Event, Generation, Incarnation};
+use squall_machine::Text;
+use squall_recovery::{Communicator, Event, Generation, Incarnation};
 use std::collections::BTreeMap;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Cm4 {
     installed: BTreeMap<(NodeId, Incarnation), (Generation, EntryId)>,
+    /// The newest generation of which each incarnation is a member.
+    stays: BTreeMap<(Text, Incarnation), Generation>,
+    newest: Generation,
+}
+
+impl Cm4 {
+    /// Who of a new group was left out of one before.
+    fn returns(&mut self, group: &Communicator) -> Option<Text> {
+        if group.generation <= self.newest {
+            return None;
+        }
+        let before = std::mem::replace(&mut self.newest, group.generation);
+        let mut returned = None;
+        for member in group.members.iter() {
+            let left = self.stays.insert((member.id.clone(), member.incarnation), group.generation);
+            // Only if every generation in between was seen is it certain that it was left out.
+            if left.is_some_and(|left| left < before) && before.next() == group.generation {
+                returned = Some(member.id.clone());
+            }
+        }
+        returned
+    }
 }
 
 impl Checker<Cluster> for Cm4 {
@@ -27,6 +50,10 @@ impl Checker<Cluster> for Cm4 {
     fn on_entry(&mut self, entry: &Entry<'_, Cluster>, _: &Scene<'_, Cluster>, findings: &mut Findings) {
         let Some(Event::Installed { group, incarnation, .. }) = recovery(entry) else { return };
         let generation = group.generation;
+        if let Some(id) = self.returns(group) {
+            let message = format!("{id} is back in generation {generation} as the incarnation that was left out");
+            findings.violated("CM4", entry.at, [entry.id], message);
+        }
         let before = self.installed.insert((entry.node, *incarnation), (generation, entry.id));
         if let Some((before, told)) = before.filter(|(before, _)| *before >= generation) {
             let message = format!("incarnation {incarnation} installs generation {generation} after {before}");
@@ -46,6 +73,10 @@ mod tests {
         start().event(R[0], installed(4, 0, &[0, 1], Some(0))).holds();
         start().event(R[0], installed(3, 0, &[0, 1, 2], None)).violated("generation 3 after 3");
         start().event(R[0], installed(2, 0, &[0, 1, 2, 3], None)).violated("generation 2 after 3");
+        start()
+            .event(R[0], installed(4, 0, &[0, 1], Some(0)))
+            .event(R[0], installed(5, 0, &[0, 1, 2], Some(0)))
+            .violated("back");
         start().down(R[1]).up(R[1]).event(R[1], installed(1, 1, &[0, 1, 2, 3, 4], None)).violated("1 after 1");
     }
 }

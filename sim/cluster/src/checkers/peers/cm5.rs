@@ -2,7 +2,8 @@
 //! Active beside a member Active in a newer one.
 //!
 //! Source: spec 2 (Inactive from the first suspicion or promise; an install needs a quorum's promises). The second half implies
-//! the first. Judged whenever a process becomes Active; one that is down is Active nowhere.
+//! the first. Judged whenever a process becomes Active; one that is down is Active nowhere. And who becomes Active has heard all
+//! members in that generation, so all of them have installed it.
 
 use super::fold::decides;
 use super::recovery;
@@ -16,7 +17,12 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Cm5 {
     active: BTreeMap<NodeId, (Generation, Rank, EntryId)>,
     sizes: BTreeMap<Generation, u32>,
+    /// How many have installed each generation.
+    installed: BTreeMap<Generation, u32>,
 }
+
+/// The generations that are remembered.
+const GENERATIONS: usize = 64;
 
 impl Cm5 {
     /// An older generation of which a quorum works, while somebody works in a newer one.
@@ -46,6 +52,12 @@ impl Checker<Cluster> for Cm5 {
         if let Fact::Truth(_) = entry.fact {
             self.active.remove(&entry.node);
         }
+        if let Some(Event::Installed { group, .. }) = recovery(entry) {
+            *self.installed.entry(group.generation).or_default() += 1;
+            if self.installed.len() > GENERATIONS {
+                self.installed.pop_first();
+            }
+        }
         match recovery(entry) {
             Some(Event::Installed { .. } | Event::GroupInactive { .. } | Event::SelfFenced { .. }) => {
                 self.active.remove(&entry.node);
@@ -53,6 +65,11 @@ impl Checker<Cluster> for Cm5 {
             Some(Event::GroupActive { generation, rank, size, .. }) => {
                 self.sizes.insert(*generation, *size);
                 self.active.insert(entry.node, (*generation, *rank, entry.id));
+                let installed = self.installed.get(generation).copied().unwrap_or(0);
+                if installed < *size {
+                    let message = format!("generation {generation} works, but {installed} of {size} have installed it");
+                    return findings.violated("CM5", entry.at, [entry.id], message);
+                }
                 if let Some((older, newer)) = self.beside() {
                     let mut evidence: Vec<EntryId> =
                         self.active.values().filter(|(at, ..)| *at == older).map(|(.., told)| *told).collect();
@@ -68,7 +85,7 @@ impl Checker<Cluster> for Cm5 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{R, active, peers};
+    use super::super::testing::{R, active, installed, peers};
     use super::*;
     use squall_recovery::Inactivity;
 
@@ -79,9 +96,28 @@ mod tests {
             let inactive = Event::GroupInactive { generation: Generation(1), cause: Inactivity::Promise };
             ranks.iter().fold(history, |history, rank| history.event(R[*rank], inactive.clone()))
         };
-        leaves(start(), &[0, 1, 2]).event(R[0], active(2, 0)).holds();
-        leaves(start(), &[0, 1]).event(R[0], active(2, 0)).violated("beside a member of generation 2");
-        leaves(start().down(R[2]), &[0, 1]).event(R[0], active(2, 0)).holds();
-        start().event(R[0], active(2, 0)).violated("a quorum works in generation 1");
+        // All have installed generation 2, and still say that they work in generation 1.
+        let next = |history: super::super::super::testing::History<Cm5>, still: &[usize]| {
+            let all = [0, 1, 2, 3, 4];
+            let installs = |history: super::super::super::testing::History<Cm5>, rank: usize| {
+                history.event(R[rank], installed(2, rank as u32, &all, Some(rank as u32)))
+            };
+            let history = (0..5).fold(history, installs);
+            still.iter().fold(history, |history, rank| history.event(R[*rank], active(1, *rank as u32)))
+        };
+        next(leaves(start(), &[0, 1, 2]), &[3, 4]).event(R[0], active(2, 0)).holds();
+        next(start(), &[2, 3, 4]).event(R[0], active(2, 0)).violated("a quorum works in generation 1");
+        next(start(), &[2, 3, 4]).down(R[2]).event(R[0], active(2, 0)).holds();
+    }
+
+    #[test]
+    fn work_waits_until_all_have_installed() {
+        let four = || {
+            (0..4).fold(peers(Cm5::default()), |h, rank| {
+                h.event(R[rank], installed(1, rank as u32, &[0, 1, 2, 3, 4], None))
+            })
+        };
+        four().event(R[0], active(1, 0)).violated("4 of 5 have installed it");
+        four().event(R[4], installed(1, 4, &[0, 1, 2, 3, 4], None)).event(R[0], active(1, 0)).holds();
     }
 }
