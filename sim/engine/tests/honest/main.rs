@@ -1,6 +1,7 @@
 //! The harness is honest about itself: what it claims to do to a system, it does, and nothing else.
 
 mod echo;
+mod shells;
 
 use echo::{Echo, Event, owner, plan};
 use squall::{
@@ -23,6 +24,18 @@ enum Seen {
     Dropped(NodeId, DropReason),
 }
 
+impl Seen {
+    fn of(fact: &Fact<'_, Echo>) -> Self {
+        match fact {
+            Fact::Truth(truth) => Self::Truth((*truth).clone()),
+            Fact::Sent { hop, .. } => Self::Sent(hop.to),
+            Fact::Delivered { hop, .. } => Self::Delivered(hop.from),
+            Fact::Dropped { hop, reason } => Self::Dropped(hop.to, *reason),
+            Fact::Event { event, .. } => Self::Event((*event).clone()),
+        }
+    }
+}
+
 type History = Vec<(Time, NodeId, Seen)>;
 
 fn system() -> Echo {
@@ -32,14 +45,7 @@ fn system() -> Echo {
 fn observe(system: &Echo, plan: &Plan, seed: u64) -> (Outcome, History) {
     let mut history = Vec::new();
     let mut watch = |entry: &squall::Entry<'_, Echo>, _: &squall::Scene<'_, Echo>| {
-        let seen = match &entry.fact {
-            Fact::Truth(truth) => Seen::Truth((*truth).clone()),
-            Fact::Sent { hop, .. } => Seen::Sent(hop.to),
-            Fact::Delivered { hop, .. } => Seen::Delivered(hop.from),
-            Fact::Dropped { hop, reason } => Seen::Dropped(hop.to, *reason),
-            Fact::Event { event, .. } => Seen::Event((*event).clone()),
-        };
-        history.push((entry.at, entry.node, seen));
+        history.push((entry.at, entry.node, Seen::of(&entry.fact)));
     };
     let outcome = run(system, plan, seed, RunOptions { watch: Some(&mut watch), ..RunOptions::default() });
     assert!(outcome.messages.add_up(), "seed {seed}: {:?}", outcome.messages);
