@@ -239,6 +239,7 @@ pub enum ClusterView {
 impl System for Cluster {
     type Node = Node;
     type View = ClusterView;
+    type Ledger = ();
     type Topology = Topology;
     type Knobs = Settings;
     type Workload = Workload;

@@ -7,16 +7,17 @@
 //! network.delay = "1ms..200ms"
 //! expect.violates = "ME1"
 //! ```
+//! and `.. -- explore FILE` searches everything that one with a table `[explore]` can come to.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use squall::scenario::Duration;
 use squall::{
-    Checker, Entry, EntryId, Fact, Findings, Interest, InvalidKey, Layout, NodeId, NodeSet, NodeState, Scene, Start,
-    System, Truth,
+    Breach, Checker, Entry, EntryId, Fact, Findings, Interest, InvalidKey, Layout, Ledger, NodeId, NodeSet, NodeState,
+    Scene, Start, System, Told, Truth,
 };
 use squall_machine::{Effects, Input, Machine, Random, Span, Time, kinds};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 fn main() -> std::process::ExitCode {
@@ -177,6 +178,7 @@ pub(crate) struct Ring {
 impl System for Ring {
     type Node = Node;
     type View = u64;
+    type Ledger = Holders;
     type Topology = Topology;
     type Knobs = Knobs;
     type Workload = Workload;
@@ -257,5 +259,28 @@ impl Checker<Ring> for OneHolder {
             Fact::Event { .. } | Fact::Truth(_) | Fact::Sent { .. } | Fact::Delivered { .. } | Fact::Dropped { .. } => {
             }
         }
+    }
+}
+
+/// ME1, as the explorer judges it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct Holders(BTreeSet<NodeId>);
+
+impl Ledger<Ring> for Holders {
+    fn judge(&mut self, _: &Ring, node: NodeId, told: &Told<'_, Ring>) -> Result<(), Breach> {
+        match told {
+            Told::Event(Event::Held { number }) => {
+                if let Some(other) = self.0.iter().find(|other| **other != node) {
+                    let message = format!("n{} holds token {number} while n{} still holds one", node.0, other.0);
+                    return Err(Breach::of("ME1", message));
+                }
+                self.0.insert(node);
+            }
+            Told::Event(Event::Passed { .. }) | Told::Down => {
+                self.0.remove(&node);
+            }
+            Told::Event(Event::Remade {} | Event::Ignored { .. }) | Told::Up { .. } => {}
+        }
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ pub mod bench;
 mod check;
 pub mod cli;
 mod engine;
+pub mod explore;
 mod history;
 mod ids;
 mod outcome;
@@ -22,6 +23,7 @@ mod world;
 
 pub use check::{Checker, Findings, Interest, NodeState, Scene, Violation};
 pub use engine::{Elsewhere, Engine, Play, Program};
+pub use explore::{Breach, Ledger, Told};
 pub use history::{DiskState, DownCause, DropReason, Entry, EventOf, Fact, Hop, MessageOf, Phase, Truth};
 pub use ids::{EntryId, NodeId, NodeSet};
 pub use outcome::{Fingerprint, MessageCounts, Outcome, Verdict};

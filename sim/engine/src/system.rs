@@ -1,6 +1,6 @@
 //! The one trait that an outside protocol implements to be driven by the engine.
 
-use crate::{Checker, NodeId, NodeSet, NodeState};
+use crate::{Checker, Ledger, NodeId, NodeSet, NodeState};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,14 +14,17 @@ use std::fmt;
 pub trait System: Sized + Send + Sync + fmt::Debug + 'static {
     /// What runs on a node: usually an enum of the kinds of nodes.
     type Node: Machine<
-            Message: Kind + Serialize + DeserializeOwned + Send,
-            Event: Kind + Serialize + Send,
+            Message: Kind + Serialize + DeserializeOwned + Send + Sync,
+            Event: Kind + Serialize + Send + Sync,
             Request: Send,
-            Record: Send,
+            Record: Send + Sync,
             Snapshot: Send,
-        > + Send;
+        > + Send
+        + Sync;
     /// What a node looks like from outside, as plain data.
     type View: fmt::Debug + Send;
+    /// What the explorer judges along each path: safety that events alone can tell. `()`: nothing but invariants and panics.
+    type Ledger: Ledger<Self>;
     /// The system's own tables of a scenario file: `[topology]`, `[knobs]`, `[workload]`.
     type Topology: DeserializeOwned + JsonSchema + Default + fmt::Debug + Send + Sync;
     /// See [`Topology`](System::Topology).

@@ -75,6 +75,7 @@ pub(super) struct Floor;
 impl System for Floor {
     type Node = Node;
     type View = ();
+    type Ledger = ();
     type Topology = Nothing;
     type Knobs = Nothing;
     type Workload = Nothing;

@@ -21,6 +21,8 @@ pub(crate) enum Command {
     Replay(ReplayArguments),
     /// Shows the history of one run
     Trace(TraceArguments),
+    /// Searches everything that a tiny scenario can come to
+    Explore(ExploreArguments),
     /// Checks scenario files without running them
     Check(CheckArguments),
     /// Lists scenarios
@@ -39,7 +41,7 @@ impl Command {
             Self::Replay(arguments) => arguments.engine.as_deref(),
             Self::Trace(arguments) => arguments.engine.as_deref(),
             Self::Check(arguments) => arguments.engine.as_deref(),
-            Self::List(_) | Self::Schema | Self::Bench(_) => None,
+            Self::Explore(_) | Self::List(_) | Self::Schema | Self::Bench(_) => None,
         }
     }
 }
@@ -115,6 +117,21 @@ pub(crate) struct TraceArguments {
     /// No messages, only events and what the harness did
     #[arg(long)]
     pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExploreArguments {
+    /// A scenario file with a table `[explore]`
+    pub(crate) file: PathBuf,
+    /// How many threads; all cores by default. The result is the same
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) jobs: Option<u16>,
+    /// The seed of the machines' own randomness; that of the bug, or 0, by default
+    #[arg(long)]
+    pub(crate) seed: Option<Seed>,
+    /// One line of JSON, with the counterexample as a trace
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod check;
 mod elsewhere;
+mod explore;
 mod replay;
 mod run;
 mod select;
@@ -77,6 +78,7 @@ fn dispatch<S: System>(command: Command, engine: Engine<S>, ui: &mut Ui) -> u8 {
         Command::Run(arguments) => run::run(&arguments, engine, ui, &STOP),
         Command::Replay(arguments) => replay::replay(&arguments, engine, ui, &STOP),
         Command::Trace(arguments) => trace::trace(&arguments, engine, ui, &STOP),
+        Command::Explore(arguments) => explore::explore::<S>(&arguments, ui, &STOP),
         Command::Check(arguments) => check::check(&arguments, engine, ui),
         Command::List(arguments) => check::list::<S>(&arguments, ui),
         Command::Bench(arguments) => bench::bench::<S>(&arguments, ui),

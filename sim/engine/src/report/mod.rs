@@ -6,5 +6,6 @@ mod trace;
 
 pub use json::{run_line, summary_line};
 pub use table::{counted, failure_lines, grouped, task_line};
-pub(crate) use table::{wall, word};
+pub(crate) use table::{quoted, wall, word};
 pub use trace::{Causes, TraceOptions, entry_lines, trace};
+pub(crate) use trace::{json_entry, text_line};

@@ -89,7 +89,8 @@ pub fn trace<S: System>(
             return;
         }
         let marked = options.marked.contains(&entry.id);
-        let line = if options.json { json_line(entry, scene, marked) } else { text_line(entry, scene, marked) };
+        let line =
+            if options.json { json_entry(entry, scene, marked).to_string() } else { text_line(entry, scene, marked) };
         match options.limit {
             Some(limit) => {
                 tail.push_back(line);
@@ -252,7 +253,7 @@ const fn disk_name(state: DiskState) -> &'static str {
 }
 
 /// One entry for programs.
-fn json_line<S: System>(entry: &Entry<'_, S>, scene: &Scene<'_, S>, marked: bool) -> String {
+pub(crate) fn json_entry<S: System>(entry: &Entry<'_, S>, scene: &Scene<'_, S>, marked: bool) -> Value {
     let mut line = Map::new();
     line.insert("id".to_owned(), json!(entry.id.0));
     line.insert("at_ns".to_owned(), json!(entry.at.as_nanos()));
@@ -281,7 +282,7 @@ fn json_line<S: System>(entry: &Entry<'_, S>, scene: &Scene<'_, S>, marked: bool
     line.insert("what".to_owned(), json!(what));
     line.insert("kind".to_owned(), json!(kind));
     line.insert("body".to_owned(), body);
-    Value::Object(line).to_string()
+    Value::Object(line)
 }
 
 #[cfg(test)]

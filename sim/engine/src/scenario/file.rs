@@ -3,7 +3,7 @@
 use crate::RestartDisk;
 use crate::scenario::field::Fields;
 use crate::scenario::nodes::Nodes;
-use crate::scenario::values::{Duration, Durations, Seed, Share, Shift};
+use crate::scenario::values::{Duration, Durations, Memory, Seed, Share, Shift};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};
@@ -63,6 +63,8 @@ pub struct File<T: Default, K: Default, W: Default> {
     pub budget: Option<BudgetTable>,
     /// The limits of the run itself.
     pub limits: Option<LimitsTable>,
+    /// How far `squall explore` goes.
+    pub explore: Option<ExploreTable>,
     /// What must come of it.
     #[serde(default)]
     pub expect: ExpectTable,
@@ -398,6 +400,32 @@ pub struct LimitsTable {
     pub steps_per_instant_max: Option<u64>,
     /// The most messages that wait for one paused or slow process.
     pub inbox_max: Option<u32>,
+}
+
+/// How far an exhaustive search goes. What it doesn't allow doesn't happen.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExploreTable {
+    /// How many messages may be lost on a path; only with `delay`. 0 by default.
+    pub losses: Option<u8>,
+    /// How many messages may arrive twice on a path; 0 by default.
+    pub duplicates: Option<u8>,
+    /// How many processes may die on a path, besides those that `budget` spares; 0 by default.
+    pub crashes: Option<u8>,
+    /// How many processes may start again on a path; 0 by default.
+    pub restarts: Option<u8>,
+    /// How many deadlines may be reached on a path; 0 by default, with `time` any number.
+    pub wakes: Option<u32>,
+    /// The latest deadline that may be reached.
+    pub time: Option<Duration>,
+    /// The longest way of a message: the clock doesn't go on beyond it. For ever by default.
+    pub delay: Option<Duration>,
+    /// The longest path, in moves; any by default.
+    pub depth: Option<u32>,
+    /// The most states; reached: inconclusive. 3,000,000,000 by default.
+    pub states: Option<u64>,
+    /// The most memory; reached: inconclusive. 512MiB by default.
+    pub memory: Option<Memory>,
 }
 
 /// What must come of a run.

@@ -1,7 +1,8 @@
 //! From the tables of a file to a plan: every name resolved, every number checked.
 
+use crate::explore::Bounds;
 use crate::scenario::diagnosis::{Keys, suggestion};
-use crate::scenario::file::{DelayTable, DelayValue, File, HazardTable, LimitsTable, QualityTable};
+use crate::scenario::file::{DelayTable, DelayValue, ExploreTable, File, HazardTable, LimitsTable, QualityTable};
 use crate::scenario::nodes::Names;
 use crate::scenario::values::{Duration, Share};
 use crate::{
@@ -20,6 +21,10 @@ const HORIZON: Span = Span::from_secs(60);
 const HORIZON_MAX: Span = Span::from_secs(100 * 365 * 86_400);
 /// For how long a failure raises a hazard, unless a file says so.
 const HAZARD_WINDOW: Span = Span::from_secs(30);
+/// The most states of a search, unless a file says so.
+const EXPLORE_STATES_MAX: u64 = 3_000_000_000;
+/// The most memory of a search in bytes, unless a file says so.
+const EXPLORE_MEMORY_MAX: u64 = 512 << 20;
 /// A monotonic clock may be this wrong at most: half or double speed are far outside any model already.
 pub(crate) const DRIFT_PPM_MAX: u32 = 500_000;
 
@@ -27,6 +32,7 @@ pub(crate) const DRIFT_PPM_MAX: u32 = 500_000;
 #[derive(Debug)]
 pub(crate) struct Lowered {
     pub(crate) plan: Plan,
+    pub(crate) explore: Option<Bounds>,
     pub(crate) problems: Vec<InvalidKey>,
 }
 
@@ -195,6 +201,7 @@ pub(crate) fn lower<S: System>(file: &File<S::Topology, S::Knobs, S::Workload>, 
         Budget { impaired_max: table.impaired_max, spared }
     });
     let limits = file.limits.as_ref().map_or_else(Limits::default, |table| limits(&mut lowering, table));
+    let explore = file.explore.as_ref().map(|table| explore(&mut lowering, table));
     let (warm_up, horizon) = (lowering.warm_up, lowering.horizon);
     let problems = lowering.problems;
     let plan = Plan {
@@ -212,7 +219,7 @@ pub(crate) fn lower<S: System>(file: &File<S::Topology, S::Knobs, S::Workload>, 
         budget,
         limits,
     };
-    Lowered { plan, problems }
+    Lowered { plan, explore, problems }
 }
 
 fn check_frame<S: System>(lowering: &mut Lowering<'_, S>, layout: &Layout) {
@@ -291,6 +298,38 @@ fn limits<S: System>(lowering: &mut Lowering<'_, S>, table: &LimitsTable) -> Lim
         steps_max: table.steps_max.unwrap_or(default.steps_max),
         steps_per_instant_max: table.steps_per_instant_max.unwrap_or(default.steps_per_instant_max),
         inbox_max: table.inbox_max.map_or(default.inbox_max, |inbox| inbox as usize),
+    }
+}
+
+fn explore<S: System>(lowering: &mut Lowering<'_, S>, table: &ExploreTable) -> Bounds {
+    let keys = Keys::root().key("explore");
+    let losses = table.losses.unwrap_or(0);
+    if losses > 0 && table.delay.is_none() {
+        lowering.problem(
+            keys.key("losses")
+                .invalid("without a longest `delay` a message may be on its way for ever, which covers every loss")
+                .hint("add `delay`, or leave out `losses`"),
+        );
+    }
+    for (name, zero) in
+        [("states", table.states == Some(0)), ("memory", table.memory.is_some_and(|memory| memory.0 == 0))]
+    {
+        if zero {
+            lowering.problem(keys.key(name).invalid("a limit of 0 lets nothing be found"));
+        }
+    }
+    let wakes = if table.time.is_some() { table.wakes } else { Some(table.wakes.unwrap_or(0)) };
+    Bounds {
+        losses,
+        duplicates: table.duplicates.unwrap_or(0),
+        crashes: table.crashes.unwrap_or(0),
+        restarts: table.restarts.unwrap_or(0),
+        wakes,
+        time: table.time.map(|time| time.0),
+        delay: table.delay.map(|delay| delay.0),
+        depth: table.depth,
+        states: table.states.unwrap_or(EXPLORE_STATES_MAX),
+        memory: table.memory.map_or(EXPLORE_MEMORY_MAX, |memory| memory.0),
     }
 }
 

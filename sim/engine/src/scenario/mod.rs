@@ -16,13 +16,14 @@ pub(crate) use field::untagged;
 pub use field::{Fields, field_text};
 pub use file::{
     BudgetTable, ClockTable, ClocksTable, DegradeTable, DelayTable, DelayValue, DiskFaultTable, DiskTable, DiskValue,
-    ExpectEventTable, ExpectTable, FaultTable, File, HazardTable, LimitsTable, LinksTable, MomentWord, Need, NextTable,
-    OnTable, PhaseWord, QualityTable, RegressTable, RequestTable, VerdictWord,
+    ExpectEventTable, ExpectTable, ExploreTable, FaultTable, File, HazardTable, LimitsTable, LinksTable, MomentWord,
+    Need, NextTable, OnTable, PhaseWord, QualityTable, RegressTable, RequestTable, VerdictWord,
 };
 pub use judge::Status;
 pub use nodes::Nodes;
-pub use values::{Duration, Durations, Seed, Share, Shift};
+pub use values::{Duration, Durations, Memory, Seed, Share, Shift};
 
+use crate::explore::Bounds;
 use crate::{Engine, Fingerprint, Outcome, Plan, RunOptions, System};
 use diagnosis::{Keys, suggestion};
 use expect::Expectation;
@@ -62,6 +63,8 @@ pub struct Scenario<S: System> {
     pub system: S,
     /// What happens to it.
     pub plan: Plan,
+    /// How far an exhaustive search of it goes; `None`: the file says nothing of one.
+    pub explore: Option<Bounds>,
     /// The property that some seed must violate; `None`: everything must hold.
     pub violates: Option<&'static str>,
     /// Which bug it reproduces.
@@ -105,7 +108,7 @@ impl<S: System> Scenario<S> {
             (std::mem::take(&mut file.topology), std::mem::take(&mut file.knobs), std::mem::take(&mut file.workload));
         let system = S::new(topology, knobs, workload).map_err(|invalid| vec![invalid])?;
         let lowered = lower::lower::<S>(&file, system.layout());
-        let (plan, mut problems) = (lowered.plan, lowered.problems);
+        let (plan, explore, mut problems) = (lowered.plan, lowered.explore, lowered.problems);
         let names = Names { nodes: &plan.nodes, groups: &plan.groups };
         let mut expectations = Vec::new();
         let root = Keys::root();
@@ -153,6 +156,7 @@ impl<S: System> Scenario<S> {
             must_strike: generated.filter(|(_, fault)| fault.may_miss != Some(true)).map(|(index, _)| index).collect(),
             system,
             plan,
+            explore,
             violates,
             regress: file.regress,
             digest: Fingerprint(xxh3_128(text.as_bytes())),

@@ -36,6 +36,10 @@ pub struct Share {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Seed(pub u64);
 
+/// An amount of memory: `"512MiB"`, `"2GiB"`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Memory(pub u64);
+
 impl Share {
     /// The share as a fraction.
     #[must_use]
@@ -182,6 +186,32 @@ impl FromStr for Seed {
     }
 }
 
+/// The units of memory, the largest first.
+const MEMORY_UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+impl FromStr for Memory {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let trimmed = text.trim();
+        let split = trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len());
+        let (number, unit) = trimmed.split_at(split);
+        let unit = MEMORY_UNITS.iter().find(|(name, _)| *name == unit.trim());
+        let bytes = number.parse::<u64>().ok().zip(unit).and_then(|(number, (_, unit))| number.checked_mul(*unit));
+        bytes
+            .map(Self)
+            .ok_or_else(|| format!("`{text}` is no amount of memory; it looks like \"512MiB\" (B, KiB, MiB, GiB)"))
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = |(_, unit): &&(&str, u64)| self.0 >= *unit && self.0.is_multiple_of(*unit);
+        let (name, unit) = MEMORY_UNITS.iter().find(whole).unwrap_or(&("B", 1));
+        write!(f, "{}{name}", self.0 / unit)
+    }
+}
+
 impl fmt::Display for Duration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -279,6 +309,9 @@ text_value!(Shift, "Shift", "a duration with a sign", "-1h", |number| Err(format
 text_value!(Share, "Share", "a share", "30%", |number| Err(format!(
     "a share is text: \"{number}%\", or a ratio such as \"{number}/100\""
 )));
+text_value!(Memory, "Memory", "an amount of memory", "512MiB", |number| Err(format!(
+    "an amount of memory is text with a unit: \"{number}MiB\", \"{number}GiB\""
+)));
 text_value!(Seed, "Seed", "a seed", "0x7", |number| u64::try_from(number)
     .map(Seed)
     .map_err(|_| "a seed can't be negative".to_owned()));
@@ -330,6 +363,17 @@ mod tests {
         assert_eq!("-3600s".parse::<Shift>().map(|d| d.to_string()), Ok("-3600s".to_owned()));
         for text in ["30%", "3/10", "0%", "100%"] {
             assert_eq!(text.parse::<Share>().map(|d| d.to_string()), Ok(text.to_owned()));
+        }
+    }
+
+    #[test]
+    fn amounts_of_memory_have_units() {
+        for (text, bytes) in [("0B", 0), ("1KiB", 1_024), ("512MiB", 512 << 20), ("3 GiB", 3 << 30)] {
+            assert_eq!(text.parse(), Ok(Memory(bytes)), "{text}");
+        }
+        assert_eq!([Memory(1_536), Memory(2 << 30), Memory(7)].map(|m| m.to_string()), ["1536B", "2GiB", "7B"]);
+        for text in ["", "512", "MiB", "-1MiB", "1.5GiB", "1MB", "99999999999GiB"] {
+            assert!(text.parse::<Memory>().is_err(), "{text}");
         }
     }
 

@@ -2,6 +2,7 @@
 //! mean what they claim.
 
 mod bad;
+mod explore;
 mod good;
 mod sweeps;
 #[expect(dead_code, reason = "the example is a program of its own")]

@@ -98,6 +98,7 @@ pub(crate) struct Echo {
 impl System for Echo {
     type Node = Node;
     type View = u64;
+    type Ledger = ();
     type Topology = Empty;
     type Knobs = Empty;
     type Workload = Empty;
