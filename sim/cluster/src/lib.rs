@@ -4,6 +4,7 @@
 
 pub mod checkers;
 mod convergence;
+mod ledger;
 mod node;
 mod replica;
 mod settings;
@@ -11,6 +12,7 @@ mod topology;
 mod trainer;
 mod workload;
 
+pub use ledger::ClusterLedger;
 pub use node::{Event, Message, Node, Order, Record, Snapshot};
 pub use replica::Replica;
 pub use settings::Settings;
@@ -239,7 +241,7 @@ pub enum ClusterView {
 impl System for Cluster {
     type Node = Node;
     type View = ClusterView;
-    type Ledger = ();
+    type Ledger = ClusterLedger;
     type Topology = Topology;
     type Knobs = Settings;
     type Workload = Workload;
