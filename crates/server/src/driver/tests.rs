@@ -5,13 +5,17 @@ use std::sync::{Arc, Mutex};
 
 const PEER: Address = Address(1);
 
-/// Answers each message with itself; records odd ones first. Replies to requests with themselves. Wakes once, at 5.
+/// Answers each message with itself; records odd ones first. Replies to requests with themselves. Wakes once: at 5, or at 3
+/// after it took a `HURRY`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 struct Echo {
     recorded: Vec<u32>,
     booted: bool,
+    hurried: bool,
     woken: bool,
 }
+
+const HURRY: u32 = 100;
 
 impl Machine for Echo {
     type Message = u32;
@@ -33,6 +37,7 @@ impl Machine for Echo {
                     self.recorded.push(message);
                     effects.record(message);
                 }
+                self.hurried |= message == HURRY;
                 effects.send(from, message);
                 effects.event(format!("took {message}"));
             }
@@ -45,7 +50,7 @@ impl Machine for Echo {
     }
 
     fn deadline(&self) -> Option<Time> {
-        (self.booted && !self.woken).then_some(Time::from_nanos(5))
+        (self.booted && !self.woken).then_some(Time::from_nanos(if self.hurried { 3 } else { 5 }))
     }
 
     fn snapshot(&self) -> Vec<u32> {
@@ -308,6 +313,21 @@ async fn a_deadline_that_has_come_wakes_the_machine() {
         bench.stop.send(()).expect("it runs");
         let machine = bench.running.await.expect("no panic").expect("stopped as asked");
         assert_eq!(machine.woken, woken, "at {now}");
+    }
+}
+
+#[tokio::test]
+async fn a_deadline_that_an_input_brings_forward_wakes_the_machine_by_then() {
+    for (message, woken) in [(2, false), (HURRY, true)] {
+        let mut bench = Bench::new(4, 100);
+        bench.permit();
+        bench.settle().await;
+        assert_eq!(bench.journal()[1..], [] as [&str; 0], "it waits for 5");
+        bench.deliver(message);
+        bench.settle().await;
+        bench.stop.send(()).expect("it runs");
+        let machine = bench.running.await.expect("no panic").expect("stopped as asked");
+        assert_eq!(machine.woken, woken, "after {message}");
     }
 }
 
