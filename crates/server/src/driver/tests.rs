@@ -1,6 +1,7 @@
 use super::*;
 use crate::edges::{LocalClient, Undelivered};
 use squall_machine::{Address, Wall};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 const PEER: Address = Address(1);
@@ -13,6 +14,8 @@ struct Echo {
     booted: bool,
     hurried: bool,
     woken: bool,
+    /// What its clock showed at the newest input.
+    newest: Time,
 }
 
 const HURRY: u32 = 100;
@@ -25,7 +28,8 @@ impl Machine for Echo {
     type Snapshot = Vec<u32>;
     type Event = String;
 
-    fn step(&mut self, _: Time, input: Input<Self>, effects: &mut Effects<Self>) {
+    fn step(&mut self, now: Time, input: Input<Self>, effects: &mut Effects<Self>) {
+        self.newest = now;
         match input {
             Input::Boot(durable) => {
                 self.recorded = durable.snapshot.unwrap_or_default();
@@ -62,12 +66,12 @@ impl Machine for Echo {
     }
 }
 
-/// Shows one moment for ever.
-struct Stopped(u64);
+/// Shows the moment that it is set to. Who sleeps isn't woken by that.
+struct Stopped(Arc<AtomicU64>);
 
 impl Clock for Stopped {
     fn now(&self) -> Time {
-        Time::from_nanos(self.0)
+        Time::from_nanos(self.0.load(Ordering::Relaxed))
     }
 
     fn wall(&self) -> Wall {
@@ -159,6 +163,7 @@ struct Bench {
     seen: mpsc::UnboundedReceiver<String>,
     client: Option<LocalClient<Echo>>,
     journal: Seen,
+    now: Arc<AtomicU64>,
     stop: tokio::sync::oneshot::Sender<()>,
     running: tokio::task::JoinHandle<Result<Echo, DriverError>>,
 }
@@ -170,11 +175,12 @@ impl Bench {
         let (seen_in, seen) = mpsc::unbounded_channel();
         let (local, client) = Local::queues(2);
         let journal = Seen::default();
+        let now = Arc::new(AtomicU64::new(now));
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let driver = Driver {
             name: "echo".into(),
             machine: Echo::default(),
-            clock: Stopped(now),
+            clock: Stopped(now.clone()),
             disk: Gated { permits, seen: seen_in.clone(), holds: Vec::new() },
             transport: Wires { arriving, seen: seen_in },
             journal: Noted(journal.clone()),
@@ -182,7 +188,7 @@ impl Bench {
             snapshot_every,
         };
         let running = tokio::spawn(driver.run(async { stopped.await.unwrap_or_default() }));
-        Self { deliver, permits: permits_in, seen, client: Some(client), journal, stop, running }
+        Self { deliver, permits: permits_in, seen, client: Some(client), journal, now, stop, running }
     }
 
     fn permit(&self) {
@@ -329,6 +335,19 @@ async fn a_deadline_that_an_input_brings_forward_wakes_the_machine_by_then() {
         let machine = bench.running.await.expect("no panic").expect("stopped as asked");
         assert_eq!(machine.woken, woken, "after {message}");
     }
+}
+
+#[tokio::test]
+async fn an_input_is_taken_at_the_time_it_arrives_not_at_which_it_was_awaited() {
+    let mut bench = Bench::new(1, 100);
+    bench.permit();
+    bench.settle().await;
+    bench.now.store(3, Ordering::Relaxed);
+    bench.deliver(2);
+    assert_eq!(bench.next().await, "send 2");
+    bench.stop.send(()).expect("it runs");
+    let machine = bench.running.await.expect("no panic").expect("stopped as asked");
+    assert_eq!(machine.newest, Time::from_nanos(3));
 }
 
 #[tokio::test]
