@@ -3,10 +3,14 @@
 //! Less than what the checkers judge in the world, which see truth, messages and views as well; but on every path of a tiny
 //! cluster. Each part remembers no more than its properties need.
 
+mod agreement;
+
 use crate::Cluster;
+use agreement::Agreement;
 use squall::{Breach, Ledger, NodeId, Told};
 use squall_coordinator::{BootId, Change, Cursor, Epoch, Event, Incarnation, Quorum, QuorumId, Session};
 use squall_machine::Text;
+use squall_node::PeerNodeEvent;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// See the module.
@@ -15,6 +19,7 @@ pub struct ClusterLedger {
     incarnations: Incarnations,
     notices: Notices,
     quorums: Quorums,
+    agreement: Agreement,
 }
 
 impl Ledger<Cluster> for ClusterLedger {
@@ -26,9 +31,13 @@ impl Ledger<Cluster> for ClusterLedger {
             }
             Told::Down => {
                 self.quorums.active.remove(&node);
+                self.agreement.forget(node);
                 Ok(())
             }
-            Told::Event(crate::Event::Peer(_)) => Ok(()),
+            Told::Event(crate::Event::Peer(PeerNodeEvent::Work(_))) => Ok(()),
+            Told::Event(crate::Event::Peer(PeerNodeEvent::Recovery(event))) => {
+                self.agreement.judge(cluster, node, event)
+            }
             Told::Event(crate::Event::Coordinator(event)) => {
                 self.incarnations.judge(event)?;
                 self.notices.judge(event)?;

@@ -20,7 +20,7 @@ mod lv2;
 mod lv6;
 mod rb2;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub(crate) use fold::termination_bound;
 

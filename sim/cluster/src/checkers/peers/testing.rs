@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The nodes of `r0` to `r4`.
-pub(super) const R: [NodeId; 5] = [NodeId(0), NodeId(1), NodeId(2), NodeId(3), NodeId(4)];
+pub(crate) const R: [NodeId; 5] = [NodeId(0), NodeId(1), NodeId(2), NodeId(3), NodeId(4)];
 const ALL: [u32; 5] = [0, 1, 2, 3, 4];
 
 /// A history of five peers who have just started.
@@ -56,7 +56,7 @@ fn ranks(ranks: &[u32]) -> Arc<BTreeSet<Rank>> {
 }
 
 /// A generation of these members is installed.
-pub(super) fn installed(generation: u64, rank: u32, members: &[u32], old_rank: Option<u32>) -> Event {
+pub(crate) fn installed(generation: u64, rank: u32, members: &[u32], old_rank: Option<u32>) -> Event {
     let group = group(generation, members);
     let incarnation = members.get(rank as usize).map_or(Incarnation(0), |index| Incarnation(u64::from(*index) + 1));
     Event::Installed {
@@ -81,7 +81,7 @@ pub(super) fn round(generation: u64, at: (u64, u32)) -> Event {
     Event::RoundStarted { generation: Generation(generation), ballot: ballot(at), start: Start::Told }
 }
 
-pub(super) fn promised(generation: u64, at: (u64, u32)) -> Event {
+pub(crate) fn promised(generation: u64, at: (u64, u32)) -> Event {
     Event::Promised { generation: Generation(generation), ballot: ballot(at) }
 }
 
@@ -89,7 +89,7 @@ pub(super) fn counted(generation: u64, at: (u64, u32), from: u32, answer: Answer
     Event::Counted { generation: Generation(generation), ballot: ballot(at), from: Rank(from), answer }
 }
 
-pub(super) fn proposed(
+pub(crate) fn proposed(
     generation: u64,
     at: (u64, u32),
     dead: &[u32],
@@ -105,11 +105,11 @@ pub(super) fn proposed(
     }
 }
 
-pub(super) fn accepted(generation: u64, at: (u64, u32), dead: &[u32]) -> Event {
+pub(crate) fn accepted(generation: u64, at: (u64, u32), dead: &[u32]) -> Event {
     Event::Accepted { generation: Generation(generation), ballot: ballot(at), value: value(dead) }
 }
 
-pub(super) fn decided(generation: u64, at: (u64, u32), dead: &[u32], voters: &[u32]) -> Event {
+pub(crate) fn decided(generation: u64, at: (u64, u32), dead: &[u32], voters: &[u32]) -> Event {
     Event::Decided {
         generation: Generation(generation),
         ballot: ballot(at),
