@@ -69,7 +69,7 @@ fn exit_codes_tell_what_happened() {
         (&["run"], 2),
         (&["run", "scenarios", "--seeds", "5..5"], 2),
         (&["run", "scenarios", "--seed", "1", "--seeds", "0..5"], 2),
-        (&["run", "scenarios/calm.toml", "--engine", "stack"], 2),
+        (&["run", "scenarios/calm.toml", "--engine", "wrold"], 2),
         (&["check", "scenarios"], 0),
         (&["check", "broken.toml"], 2),
         (&["list"], 0),
