@@ -108,6 +108,28 @@ fn a_crash_is_the_same_in_the_world_and_under_the_stack() {
 }
 
 #[test]
+fn what_a_failing_run_prints_can_be_pasted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, out) = (folder.path().join("wrong.toml"), folder.path().join("out"));
+    std::fs::write(&file, "title = 'wrong'\nhorizon = '5s'\n[[expect.event]]\nname = 'failed'\nexactly = 3\n")
+        .expect("a file");
+    let (file, out) = (file.to_string_lossy(), out.to_string_lossy());
+    let ran = Command::new(env!("CARGO_BIN_EXE_squall"))
+        .args(["run", &file, "--seed", "0", "--engine", "stack", "--out", &out])
+        .output()
+        .expect("the binary runs");
+    let said = text(&ran.stdout);
+    assert_eq!(ran.status.code(), Some(100), "{said}");
+    assert!(said.contains(&format!("Reproduce: squall run {file} --seed 0 --engine stack")), "{said}");
+    let other = squall(&["replay", "--out", &out]);
+    assert_eq!(other.status.code(), Some(2));
+    assert!(text(&other.stderr).contains("--engine stack"), "{}", text(&other.stderr));
+    let again = squall(&["replay", "--out", &out, "--engine", "stack"]);
+    assert_eq!(again.status.code(), Some(100));
+    assert!(text(&again.stdout).contains("reproduced: the same history"), "{}", text(&again.stdout));
+}
+
+#[test]
 fn what_the_stack_cannot_express_is_refused_at_its_very_word() {
     let output = squall(&["run", "--engine", "stack", "scenarios/fast/grace.toml"]);
     let err = text(&output.stderr);

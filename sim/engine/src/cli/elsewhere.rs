@@ -3,6 +3,8 @@
 use crate::cli::BAD_INPUT;
 use crate::cli::ui::Ui;
 use crate::engine::Elsewhere;
+#[cfg(unix)]
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,7 +19,11 @@ pub(crate) fn hand_over(to: &Elsewhere, ui: &mut Ui) -> u8 {
     let Some(program) = find(to, root.as_deref()) else {
         return fail(to, "it is neither beside this program nor in a folder that cargo could build it in", ui);
     };
-    match Command::new(&program).args(std::env::args_os().skip(1)).status() {
+    let mut command = Command::new(&program);
+    // What it prints for pasting names the program that the user called.
+    #[cfg(unix)]
+    command.arg0(std::env::args_os().next().unwrap_or_default());
+    match command.args(std::env::args_os().skip(1)).status() {
         // A signal that ended it has reached this program as well.
         Ok(status) => status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(130),
         Err(error) => fail(to, &format!("{}: {error}", program.display()), ui),

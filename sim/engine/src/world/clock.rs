@@ -5,7 +5,8 @@ use squall_machine::{Time, Wall};
 
 const MILLION: u128 = 1_000_000;
 
-/// The clocks of one node. Piecewise linear: since `anchor` (simulated time) the monotonic clock has gone on from `local` at its present rate.
+/// The clocks of one node. Piecewise linear: since `anchor` (simulated time) the monotonic clock has gone on from `local` at
+/// its present rate.
 #[derive(Clone, Debug)]
 pub struct Clock {
     anchor: Time,

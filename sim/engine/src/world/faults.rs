@@ -619,7 +619,7 @@ impl<S: System> World<'_, S> {
     /// Lewis and Shedler 1979).
     fn hazard(&mut self, index: usize, group: usize) {
         let hazard = &self.plan.hazards[index];
-        if self.now > Time::ZERO + hazard.until {
+        if self.due > Time::ZERO + hazard.until {
             return;
         }
         let members = &hazard.groups[group];
@@ -633,7 +633,7 @@ impl<S: System> World<'_, S> {
         let down = random.span(hazard.down.0, hazard.down.1);
         let (tie, undo_tie) = (random.next() as u32, random.next() as u32);
         let again = Happening::Strike(Strike::Hazard { hazard: index, group });
-        self.queue.push(self.now + next.max(Span::from_nanos(1)), tie, again);
+        self.queue.push(self.due + next.max(Span::from_nanos(1)), tie, again);
         if let Some(node) = victim
             && fails
             && self.room() > 0

@@ -7,7 +7,6 @@
 
 use super::World;
 use super::network::Flight;
-
 use crate::{
     DropReason, EntryId, EventOf, Fact, Hop, MessageOf, Moment, NodeId, Outcome, Plan, Quality, RunOptions, Scene,
     Start, System,
@@ -146,6 +145,9 @@ pub enum Report<S: System> {
         why: String,
     },
 }
+
+/// The most addresses that the transports of a run may make: each call has one, and who is behind it has to be remembered.
+const ADDRESSES_MAX: usize = 1 << 22;
 
 /// Messages that were handed to a transport, by receiver.
 pub(super) struct Airborne<T> {
@@ -340,6 +342,9 @@ impl<S: System> World<'_, S> {
             return self.command(node, Command::Deliver { from, message, cause: EntryId(0) });
         };
         self.airborne.known.insert((node, from), hop.from);
+        if self.airborne.known.len() > ADDRESSES_MAX {
+            return self.give_up(format!("transports made more than {ADDRESSES_MAX} addresses"));
+        }
         let life = self.states[node.index()].life;
         if self.faults.watches_messages() {
             self.on_message(&hop, Moment::Before);

@@ -230,6 +230,25 @@ fn single_messages_are_dropped_delayed_and_copied_before_the_transport() {
 }
 
 #[test]
+fn a_layer_without_delays_of_its_own_still_reorders() {
+    let patch = squall::QualityPatch { reorder: squall_machine::Ratio::new(1, 2), ..squall::QualityPatch::default() };
+    let system = crate::system();
+    let mut plan = plan(&system, vec![at(1, Action::Degrade { links: links(false), patch })]);
+    // Held back by up to ten of the transport's delays: longer than from one beat to the next.
+    plan.network.delay = squall::Delay::Uniform { low: Span::ZERO, high: Span::from_millis(50) };
+    for seed in 0..SEEDS {
+        let (outcome, history) = play(&system, &plan, seed);
+        assert!(outcome.strikes[0] > 0, "seed {seed}: nothing was held back");
+        let heard = history.iter().filter_map(|(_, node, seen)| match seen {
+            Seen::Event(crate::Event::Heard { from, seq }) if *node == B && owner(*from) == A => Some(*seq),
+            _ => None,
+        });
+        let heard: Vec<u64> = heard.collect();
+        assert!(!heard.is_sorted(), "seed {seed}: nothing overtook anything: {heard:?}");
+    }
+}
+
+#[test]
 fn a_paused_shell_says_nothing_and_loses_nothing() {
     each(lasting(3, 6, Action::Pause(target(A))), |outcome, history| {
         assert_eq!(delivered(history, A, B, 4, 6), 0);
