@@ -151,39 +151,118 @@ macro_rules! kinds {
     };
 }
 
-/// The names of two enums of kinds, one after the other: [`Kind::NAMES`] of an enum that is made of both.
+/// The names of several enums of kinds, one after the other: [`Kind::NAMES`] of an enum that is made of all of them.
 ///
 /// # Panics
-/// If `N` isn't the number of both: while compiling, where this is a constant.
+/// If `N` isn't the number of all names: while compiling, where this is a constant.
 #[must_use]
-pub const fn names_joined<const N: usize>(first: &[&'static str], second: &[&'static str]) -> [&'static str; N] {
-    assert!(N == first.len() + second.len(), "N is the number of all names");
+pub const fn names_joined<const N: usize>(parts: &[&[&'static str]]) -> [&'static str; N] {
+    assert!(N == names_before(parts, parts.len()), "N is the number of all names");
     let mut names = [""; N];
-    let mut index = 0;
+    let (mut index, mut part, mut within) = (0, 0, 0);
     while index < N {
-        names[index] = if index < first.len() { first[index] } else { second[index - first.len()] };
-        index += 1;
+        if within == parts[part].len() {
+            (part, within) = (part + 1, 0);
+        } else {
+            names[index] = parts[part][within];
+            (index, within) = (index + 1, within + 1);
+        }
     }
     names
 }
 
-/// Implements [`Kind`] for an enum of two parts, each with kinds of its own:
+/// How many names the first `count` parts have.
+///
+/// # Panics
+/// If there are fewer parts.
+#[must_use]
+pub const fn names_before(parts: &[&[&'static str]], count: usize) -> usize {
+    let (mut names, mut part) = (0, 0);
+    while part < count {
+        names += parts[part].len();
+        part += 1;
+    }
+    names
+}
+
+/// Implements [`Kind`] for an enum of parts, any number of them, each with kinds of its own:
 /// `kinds_of_parts!(Message { Coordinator(coordinator::Message), Peer(peer::Message) });`
+///
+/// The parts have to cover the enum; one that is forgotten doesn't compile.
 #[macro_export]
 macro_rules! kinds_of_parts {
-    ($type:ident { $first:ident($first_part:ty), $second:ident($second_part:ty) $(,)? }) => {
+    ($type:ident { $($part:ident($of:ty)),+ $(,)? }) => {
         impl $crate::Kind for $type {
             const NAMES: &'static [&'static str] =
-                &$crate::names_joined::<
-                    { <$first_part as $crate::Kind>::NAMES.len() + <$second_part as $crate::Kind>::NAMES.len() },
-                >(<$first_part as $crate::Kind>::NAMES, <$second_part as $crate::Kind>::NAMES);
+                &$crate::names_joined::<{ 0 $(+ <$of as $crate::Kind>::NAMES.len())+ }>(&[
+                    $(<$of as $crate::Kind>::NAMES),+
+                ]);
 
             fn kind(&self) -> usize {
+                enum Index { $($part),+ }
+                const PARTS: &[&[&str]] = &[$(<$of as $crate::Kind>::NAMES),+];
                 match self {
-                    Self::$first(part) => $crate::Kind::kind(part),
-                    Self::$second(part) => <$first_part as $crate::Kind>::NAMES.len() + $crate::Kind::kind(part),
+                    $(Self::$part(part) => {
+                        const BEFORE: usize = $crate::names_before(PARTS, Index::$part as usize);
+                        BEFORE + $crate::Kind::kind(part)
+                    })+
                 }
             }
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    enum First {
+        Here,
+        There(()),
+    }
+    enum Second {
+        Only,
+    }
+    enum Third {
+        Early,
+        Late {},
+    }
+    enum One {
+        First(First),
+    }
+    enum Three {
+        First(First),
+        Second(Second),
+        Third(Third),
+    }
+    enum Nested {
+        Three(Three),
+        One(One),
+    }
+
+    kinds!(First { here => Here, there => There(..) });
+    kinds!(Second { only => Only });
+    kinds!(Third { early => Early, late => Late { .. } });
+    kinds_of_parts!(One { First(First) });
+    kinds_of_parts!(Three { First(First), Second(Second), Third(Third) });
+    kinds_of_parts!(Nested { Three(Three), One(One) });
+
+    #[test]
+    fn parts_have_their_kinds_one_after_the_other() {
+        assert_eq!(One::NAMES, ["here", "there"]);
+        assert_eq!(Three::NAMES, ["here", "there", "only", "early", "late"]);
+        assert_eq!(Nested::NAMES, ["here", "there", "only", "early", "late", "here", "there"]);
+        let values = [
+            Three::First(First::Here),
+            Three::First(First::There(())),
+            Three::Second(Second::Only),
+            Three::Third(Third::Early),
+            Three::Third(Third::Late {}),
+        ];
+        for (index, value) in values.into_iter().enumerate() {
+            assert_eq!((value.kind(), value.kind_name()), (index, Three::NAMES[index]));
+            assert_eq!(Nested::Three(value).kind(), index);
+        }
+        assert_eq!(Nested::One(One::First(First::There(()))).kind(), 6);
+    }
 }

@@ -78,6 +78,10 @@ pub struct Interest<S: System> {
     system: std::marker::PhantomData<S>,
 }
 
+// Each kind of truth has a bit of `Interest::truth`; one without would be shown to nobody. Events and messages have as many
+// names as their system likes.
+const _: () = assert!(Truth::NAMES.len() <= u64::BITS as usize);
+
 impl<S: System> Default for Interest<S> {
     fn default() -> Self {
         Self {
