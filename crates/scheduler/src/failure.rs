@@ -1,0 +1,318 @@
+//! Kinds of failures: how they are told from text, and whom they are charged to.
+
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// Why an attempt failed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The worker's process ended.
+    WorkerCrash,
+    /// The worker is out of reach.
+    WorkerDisconnected,
+    /// It took too long.
+    Timeout,
+    /// The network failed on the way to something that the task needs.
+    Network,
+    /// There was not enough memory.
+    OutOfMemory,
+    /// An accelerator or another part of the machine failed.
+    Hardware,
+    /// The browser, or its runtime, failed.
+    Browser,
+    /// The task's own computation failed.
+    Evaluation,
+    /// Nothing above.
+    Unknown,
+}
+
+/// Whose circuit breaker counts a failure; the permits of the other two are released.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Blame {
+    /// The worker's.
+    Worker,
+    /// The hardware class's.
+    Class,
+    /// The task type's.
+    Type,
+}
+
+impl FailureKind {
+    /// Every kind, in order.
+    pub const ALL: [Self; 9] = [
+        Self::WorkerCrash,
+        Self::WorkerDisconnected,
+        Self::Timeout,
+        Self::Network,
+        Self::OutOfMemory,
+        Self::Hardware,
+        Self::Browser,
+        Self::Evaluation,
+        Self::Unknown,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::WorkerCrash => "worker_crash",
+            Self::WorkerDisconnected => "worker_disconnected",
+            Self::Timeout => "timeout",
+            Self::Network => "network",
+            Self::OutOfMemory => "out_of_memory",
+            Self::Hardware => "hardware",
+            Self::Browser => "browser",
+            Self::Evaluation => "evaluation",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Who is to blame for it.
+    #[must_use]
+    pub const fn blame(self) -> Blame {
+        match self {
+            Self::WorkerCrash | Self::WorkerDisconnected | Self::Browser => Blame::Worker,
+            Self::Hardware | Self::OutOfMemory => Blame::Class,
+            Self::Timeout | Self::Network | Self::Evaluation | Self::Unknown => Blame::Type,
+        }
+    }
+}
+
+/// How much of a text is read, in bytes. A word that this limit cuts through isn't read.
+const SCAN_BYTES_MAX: usize = 1_024;
+
+/// The phrases that tell a kind, words apart by one space. The first kind with a phrase in the text is the answer, so what
+/// names a cause comes before what names its effect: memory before the device that lacked it, the browser before the
+/// process that it is, the worker before its connection, the connection before the time that it cost.
+const PHRASES: [(FailureKind, &[&str]); 8] = [
+    (
+        FailureKind::OutOfMemory,
+        &[
+            "oom",
+            "oomkilled",
+            "out of memory",
+            "outofmemory",
+            "outofmemoryerror",
+            "memoryerror",
+            "enomem",
+            "cannot allocate memory",
+            "bad alloc",
+            "allocation failed",
+            "memory exhausted",
+            "insufficient memory",
+        ],
+    ),
+    (
+        FailureKind::Hardware,
+        &[
+            "hardware",
+            "ecc",
+            "xid",
+            "nvlink",
+            "cuda error",
+            "device lost",
+            "device side assert",
+            "gpu fault",
+            "gpu lost",
+            "fell off the bus",
+            "machine check",
+            "overheated",
+            "thermal shutdown",
+        ],
+    ),
+    (
+        FailureKind::Browser,
+        &[
+            "browser",
+            "chrome",
+            "chromium",
+            "firefox",
+            "safari",
+            "webgl",
+            "webgpu",
+            "webnn",
+            "tab crashed",
+            "page crashed",
+        ],
+    ),
+    (
+        FailureKind::WorkerCrash,
+        &[
+            "worker crash",
+            "worker crashed",
+            "worker died",
+            "process crashed",
+            "process died",
+            "segfault",
+            "segmentation fault",
+            "sigsegv",
+            "sigabrt",
+            "sigbus",
+            "sigkill",
+            "core dumped",
+        ],
+    ),
+    (
+        FailureKind::WorkerDisconnected,
+        &[
+            "worker disconnected",
+            "worker disconnect",
+            "worker lost",
+            "worker unreachable",
+            "heartbeat lost",
+            "heartbeat missed",
+        ],
+    ),
+    (
+        FailureKind::Network,
+        &[
+            "network",
+            "connection",
+            "socket",
+            "dns",
+            "unreachable",
+            "broken pipe",
+            "econnreset",
+            "econnrefused",
+            "no route to host",
+        ],
+    ),
+    (
+        FailureKind::Timeout,
+        &["timeout", "timeouts", "timed out", "time out", "time limit exceeded", "deadline exceeded", "etimedout"],
+    ),
+    (
+        FailureKind::Evaluation,
+        &[
+            "evaluation",
+            "assertion",
+            "assertionerror",
+            "valueerror",
+            "typeerror",
+            "nan",
+            "diverged",
+            "division by zero",
+            "invalid input",
+            "shape mismatch",
+        ],
+    ),
+];
+
+/// The kind that a text tells of, by whole words, whatever their case: "zoom" is not out of memory, "OOM-killed" is.
+///
+/// A word is a run of letters and digits; everything else separates. Where phrases of several kinds occur, this order
+/// decides: out of memory, hardware, browser, worker crash, worker disconnected, network, timeout, evaluation; a text with
+/// none of them is unknown. Only the first 1,024 bytes are read.
+#[must_use]
+pub fn classify(text: &str) -> FailureKind {
+    let words = words(text);
+    let tells = |phrase: &&str| {
+        let length = phrase.split(' ').count();
+        words.windows(length).any(|window| {
+            window.iter().zip(phrase.split(' ')).all(|(word, expected)| word.eq_ignore_ascii_case(expected))
+        })
+    };
+    let told = PHRASES.iter().find(|(_, phrases)| phrases.iter().any(tells));
+    told.map_or(FailureKind::Unknown, |(kind, _)| *kind)
+}
+
+/// The whole words at the beginning of `text`, as far as the limit of the scan.
+fn words(text: &str) -> Vec<&str> {
+    let mut end = text.len().min(SCAN_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let (read, rest) = text.split_at(end);
+    let cut = rest.starts_with(char::is_alphanumeric);
+    let read = if cut { read.trim_end_matches(char::is_alphanumeric) } else { read };
+    read.split(|symbol: char| !symbol.is_alphanumeric()).filter(|word| !word.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::BTreeSet;
+    use alloc::format;
+
+    #[test]
+    fn kinds_are_told_by_whole_words() {
+        use FailureKind::{
+            Browser, Evaluation, Hardware, Network, OutOfMemory, Timeout, Unknown, WorkerCrash, WorkerDisconnected,
+        };
+        for (text, expected) in [
+            ("", Unknown),
+            ("zoom", Unknown),
+            ("the room is full", Unknown),
+            ("bloom filter misconfigured", Unknown),
+            ("oom", OutOfMemory),
+            ("OOM", OutOfMemory),
+            ("container was OOM-killed", OutOfMemory),
+            ("RuntimeError: CUDA out of memory. Tried to allocate 2 GiB", OutOfMemory),
+            ("cuda error: out_of_memory", OutOfMemory),
+            ("java.lang.OutOfMemoryError", OutOfMemory),
+            ("browser tab ran out of memory", OutOfMemory),
+            ("out of the memory", Unknown),
+            ("out of memorial", Unknown),
+            ("CUDA error: an illegal memory access", Hardware),
+            ("uncorrectable ECC error", Hardware),
+            ("the project was executed", Unknown),
+            ("webgpu: device lost", Hardware),
+            ("browser process crashed", Browser),
+            ("Firefox timed out", Browser),
+            ("worker crashed", WorkerCrash),
+            ("segmentation fault (core dumped)", WorkerCrash),
+            ("worker disconnected: connection reset", WorkerDisconnected),
+            ("connection timed out", Network),
+            ("network unreachable", Network),
+            ("timed out after 30 s", Timeout),
+            ("TIMEOUT", Timeout),
+            ("mistimed output", Unknown),
+            ("evaluation took too long: timeout", Timeout),
+            ("evaluation failed", Evaluation),
+            ("loss is NaN", Evaluation),
+            ("banana", Unknown),
+            ("something else", Unknown),
+        ] {
+            assert_eq!(classify(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn each_phrase_tells_its_kind_and_is_there_once() {
+        let mut seen = BTreeSet::new();
+        for (kind, phrases) in PHRASES {
+            for phrase in phrases {
+                assert!(seen.insert(phrase), "{phrase:?} twice");
+                assert_eq!(classify(phrase), kind, "{phrase:?}");
+                assert_eq!(classify(&format!("x{phrase}x")), FailureKind::Unknown, "{phrase:?} inside other words");
+            }
+        }
+    }
+
+    #[test]
+    fn the_scan_ends_at_its_limit_and_never_inside_a_word_or_letter() {
+        let far = |filler: &str, times: usize| format!("{}oom", filler.repeat(times));
+        assert_eq!(classify(&far(" ", SCAN_BYTES_MAX - 3)), FailureKind::OutOfMemory, "the last word that fits");
+        assert_eq!(classify(&far(" ", SCAN_BYTES_MAX - 2)), FailureKind::Unknown, "cut in the middle");
+        assert_eq!(
+            classify(&format!("{}oomph", " ".repeat(SCAN_BYTES_MAX - 3))),
+            FailureKind::Unknown,
+            "cut to a word"
+        );
+        assert_eq!(classify(&"ö".repeat(SCAN_BYTES_MAX)), FailureKind::Unknown);
+        assert_eq!(classify(&format!("x{}", "–".repeat(SCAN_BYTES_MAX))), FailureKind::Unknown);
+        assert_eq!(classify("zöoom"), FailureKind::Unknown, "letters of any script make words");
+        assert_eq!(classify("»oom«"), FailureKind::OutOfMemory);
+    }
+
+    #[test]
+    fn blame_falls_as_specified() {
+        use Blame::{Class, Type, Worker};
+        let expected = [Worker, Worker, Type, Type, Class, Class, Worker, Type, Type];
+        for (kind, blame) in FailureKind::ALL.iter().zip(expected) {
+            assert_eq!(kind.blame(), blame, "{kind:?}");
+        }
+    }
+}

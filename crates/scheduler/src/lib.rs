@@ -1,0 +1,23 @@
+//! The scheduler: tasks are placed, leased, retried, migrated and checkpointed across failing workers. Nothing that was
+//! acknowledged is lost, and nothing counts twice.
+//!
+//! The core has no world: no clock, no socket, no file. It is a [`Machine`](squall_machine::Machine) and is driven by one.
+//! What can be decided without a state machine (the retry law, ladders, breakers, placement, accounts, retention) is pure
+//! and in files of its own. Moments in those are [`Span`](squall_machine::Span)s of the scheduler's *service time*: how
+//! long it has run since it was first started, which survives its restarts.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod class;
+mod failure;
+mod ids;
+mod resources;
+mod strategy;
+
+pub use class::{HardwareClass, Precision, TaskType, UnknownName};
+pub use failure::{Blame, FailureKind, classify};
+pub use ids::{AttemptId, CheckpointSeq, Generation, Incarnation};
+pub use resources::{Account, Resource, Resources, Shortage};
+pub use strategy::{Degradable, Ladder, Shape, Step, Strategy};
