@@ -10,14 +10,25 @@
 
 extern crate alloc;
 
+mod breaker;
+mod budget;
 mod class;
 mod failure;
 mod ids;
+mod pattern;
 mod resources;
+mod retry;
 mod strategy;
 
+pub use breaker::{
+    Breaker, BreakerCause, BreakerChange, BreakerDue, BreakerKey, BreakerKnobs, BreakerStage, Factor, Settlement,
+    average_health, overall_health,
+};
+pub use budget::{RetryBudget, RetryBudgetKnobs};
 pub use class::{HardwareClass, Precision, TaskType, UnknownName};
 pub use failure::{Blame, FailureKind, classify};
 pub use ids::{AttemptId, CheckpointSeq, Generation, Incarnation};
+pub use pattern::{PatternKnobs, Patterns};
 pub use resources::{Account, Resource, Resources, Shortage};
+pub use retry::RetryLaw;
 pub use strategy::{Degradable, Ladder, Shape, Step, Strategy};
