@@ -1,30 +1,31 @@
 //! Kinds of failures: how they are told from text, and whom they are charged to.
 
+use crate::named::named;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-/// Why an attempt failed.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailureKind {
-    /// The worker's process ended.
-    WorkerCrash,
-    /// The worker is out of reach.
-    WorkerDisconnected,
-    /// It took too long.
-    Timeout,
-    /// The network failed on the way to something that the task needs.
-    Network,
-    /// There was not enough memory.
-    OutOfMemory,
-    /// An accelerator or another part of the machine failed.
-    Hardware,
-    /// The browser, or its runtime, failed.
-    Browser,
-    /// The task's own computation failed.
-    Evaluation,
-    /// Nothing above.
-    Unknown,
+named! {
+    /// Why an attempt failed.
+    FailureKind, "kind of failure" {
+        /// The worker's process ended.
+        WorkerCrash => "worker_crash",
+        /// The worker is out of reach.
+        WorkerDisconnected => "worker_disconnected",
+        /// It took too long.
+        Timeout => "timeout",
+        /// The network failed on the way to something that the task needs.
+        Network => "network",
+        /// There was not enough memory.
+        OutOfMemory => "out_of_memory",
+        /// An accelerator or another part of the machine failed.
+        Hardware => "hardware",
+        /// The browser, or its runtime, failed.
+        Browser => "browser",
+        /// The task's own computation failed.
+        Evaluation => "evaluation",
+        /// Nothing above.
+        Unknown => "unknown",
+    }
 }
 
 /// Whose circuit breaker counts a failure; the permits of the other two are released.
@@ -40,35 +41,6 @@ pub enum Blame {
 }
 
 impl FailureKind {
-    /// Every kind, in order.
-    pub const ALL: [Self; 9] = [
-        Self::WorkerCrash,
-        Self::WorkerDisconnected,
-        Self::Timeout,
-        Self::Network,
-        Self::OutOfMemory,
-        Self::Hardware,
-        Self::Browser,
-        Self::Evaluation,
-        Self::Unknown,
-    ];
-
-    /// Its name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::WorkerCrash => "worker_crash",
-            Self::WorkerDisconnected => "worker_disconnected",
-            Self::Timeout => "timeout",
-            Self::Network => "network",
-            Self::OutOfMemory => "out_of_memory",
-            Self::Hardware => "hardware",
-            Self::Browser => "browser",
-            Self::Evaluation => "evaluation",
-            Self::Unknown => "unknown",
-        }
-    }
-
     /// Who is to blame for it.
     #[must_use]
     pub const fn blame(self) -> Blame {

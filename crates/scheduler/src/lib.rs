@@ -15,20 +15,28 @@ mod budget;
 mod class;
 mod failure;
 mod ids;
+mod named;
 mod pattern;
+mod placement;
 mod resources;
+mod retention;
 mod retry;
 mod strategy;
+mod vitals;
 
 pub use breaker::{
     Breaker, BreakerCause, BreakerChange, BreakerDue, BreakerKey, BreakerKnobs, BreakerStage, Factor, Settlement,
     average_health, overall_health,
 };
 pub use budget::{RetryBudget, RetryBudgetKnobs};
-pub use class::{HardwareClass, Precision, TaskType, UnknownName};
+pub use class::{HardwareClass, Precision, TaskType};
 pub use failure::{Blame, FailureKind, classify};
 pub use ids::{AttemptId, CheckpointSeq, Generation, Incarnation};
+pub use named::UnknownName;
 pub use pattern::{PatternKnobs, Patterns};
+pub use placement::{Candidate, Demand, MICRO, Placement, Slack, Tau, choose, estimate, load, risk};
 pub use resources::{Account, Resource, Resources, Shortage};
+pub use retention::{Checkpoint, CheckpointIndex, Offer};
 pub use retry::RetryLaw;
 pub use strategy::{Degradable, Ladder, Shape, Step, Strategy};
+pub use vitals::{Issue, Vital, Vitals};

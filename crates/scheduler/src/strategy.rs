@@ -1,44 +1,28 @@
 //! How a task is tried again: ladders of strategies, a step per failure.
 
+use crate::named::named;
 use crate::{FailureKind, HardwareClass, Precision};
 use serde::{Deserialize, Serialize};
 
-/// What is done differently in the next attempt.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Strategy {
-    /// Nothing: as soon as there is room.
-    RetryAtOnce,
-    /// It waits.
-    DelayedRetry,
-    /// It runs on another worker, if there is one.
-    OtherWorker,
-    /// It runs on the class that the task may fall back to.
-    OtherClass,
-    /// It computes in the next cheaper precision.
-    ReducedPrecision,
-    /// It works on half the batch.
-    ReducedBatch,
-    /// The worker's runtime (the browser) is restarted first.
-    RestartRuntime,
-    /// There is no further attempt: somebody has to look at it.
-    Escalate,
-}
-
-impl Strategy {
-    /// Its name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::RetryAtOnce => "retry_at_once",
-            Self::DelayedRetry => "delayed_retry",
-            Self::OtherWorker => "other_worker",
-            Self::OtherClass => "other_class",
-            Self::ReducedPrecision => "reduced_precision",
-            Self::ReducedBatch => "reduced_batch",
-            Self::RestartRuntime => "restart_runtime",
-            Self::Escalate => "escalate",
-        }
+named! {
+    /// What is done differently in the next attempt.
+    Strategy, "strategy" {
+        /// Nothing: as soon as there is room.
+        RetryAtOnce => "retry_at_once",
+        /// It waits.
+        DelayedRetry => "delayed_retry",
+        /// It runs on another worker, if there is one.
+        OtherWorker => "other_worker",
+        /// It runs on the class that the task may fall back to.
+        OtherClass => "other_class",
+        /// It computes in the next cheaper precision.
+        ReducedPrecision => "reduced_precision",
+        /// It works on half the batch.
+        ReducedBatch => "reduced_batch",
+        /// The worker's runtime (the browser) is restarted first.
+        RestartRuntime => "restart_runtime",
+        /// There is no further attempt: somebody has to look at it.
+        Escalate => "escalate",
     }
 }
 
@@ -64,47 +48,33 @@ pub struct Degradable {
     pub fallback_class: Option<HardwareClass>,
 }
 
-/// A list of strategies. The first failure of a task picks its ladder, each failure takes a step.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ladder {
-    /// After too little memory, on any class.
-    OutOfMemory,
-    /// After a failure of hardware, on any class.
-    Hardware,
-    /// After a failure of a browser, on any class.
-    Browser,
-    /// After a failure of the network or a timeout, on any class.
-    Network,
-    /// After anything else on processor cores.
-    Cpu,
-    /// After anything else on graphics processors.
-    Gpu,
-    /// After anything else on tensor processors.
-    Tpu,
-    /// After anything else on neural processors.
-    Npu,
-    /// After anything else on graphics processors in a browser.
-    Webgpu,
-    /// After anything else on neural networks in a browser.
-    Webnn,
+named! {
+    /// A list of strategies. The first failure of a task picks its ladder, each failure takes a step.
+    Ladder, "ladder" {
+        /// After too little memory, on any class.
+        OutOfMemory => "out_of_memory",
+        /// After a failure of hardware, on any class.
+        Hardware => "hardware",
+        /// After a failure of a browser, on any class.
+        Browser => "browser",
+        /// After a failure of the network or a timeout, on any class.
+        Network => "network",
+        /// After anything else on processor cores.
+        Cpu => "cpu",
+        /// After anything else on graphics processors.
+        Gpu => "gpu",
+        /// After anything else on tensor processors.
+        Tpu => "tpu",
+        /// After anything else on neural processors.
+        Npu => "npu",
+        /// After anything else on graphics processors in a browser.
+        Webgpu => "webgpu",
+        /// After anything else on neural networks in a browser.
+        Webnn => "webnn",
+    }
 }
 
 impl Ladder {
-    /// Every ladder, in order.
-    pub const ALL: [Self; 10] = [
-        Self::OutOfMemory,
-        Self::Hardware,
-        Self::Browser,
-        Self::Network,
-        Self::Cpu,
-        Self::Gpu,
-        Self::Tpu,
-        Self::Npu,
-        Self::Webgpu,
-        Self::Webnn,
-    ];
-
     /// The ladder of a task whose first failure was of this kind, on this class.
     #[must_use]
     pub const fn for_failure(kind: FailureKind, class: HardwareClass) -> Self {

@@ -27,7 +27,7 @@ fn strategies(taken: &[Step]) -> Vec<Strategy> {
 
 #[test]
 fn ladders_are_those_of_the_specification_for_every_kind_and_class() {
-    for kind in FailureKind::ALL {
+    for kind in FailureKind::ALL.iter().copied() {
         for class in HardwareClass::ALL.iter().copied() {
             let by_class: &[Strategy] = match class {
                 HardwareClass::Cpu => &[DelayedRetry, OtherWorker, ReducedBatch],
@@ -51,7 +51,7 @@ fn ladders_are_those_of_the_specification_for_every_kind_and_class() {
         .iter()
         .flat_map(|kind| HardwareClass::ALL.iter().map(|class| Ladder::for_failure(*kind, *class)))
         .collect();
-    assert_eq!(reached, BTreeSet::from(Ladder::ALL), "no ladder is out of reach");
+    assert_eq!(reached, Ladder::ALL.iter().copied().collect(), "no ladder is out of reach");
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn what_the_task_does_not_allow_is_skipped() {
 
 #[test]
 fn a_pattern_starts_one_step_further() {
-    for ladder in Ladder::ALL {
+    for ladder in Ladder::ALL.iter().copied() {
         let taken = walk(ladder.steps(), 1, shape(HardwareClass::Gpu, Precision::Fp32, 64), ANYTHING, 2);
         assert_eq!(strategies(&taken), ladder.steps()[1..3], "{ladder:?}");
     }
@@ -122,7 +122,7 @@ fn a_pattern_starts_one_step_further() {
 
 #[test]
 fn every_walk_is_total_and_only_reduces() {
-    for ladder in Ladder::ALL {
+    for ladder in Ladder::ALL.iter().copied() {
         for bits in 0..8u8 {
             for class in HardwareClass::ALL.iter().copied() {
                 for precision in Precision::ALL.iter().copied() {
