@@ -8,7 +8,7 @@ pub use change::{BreakerCause, BreakerChange, BreakerStage};
 pub use health::{average_health, overall_health};
 pub use law::{BreakerKnobs, Factor};
 
-use crate::{AttemptId, Generation, HardwareClass, TaskType};
+use crate::{AttemptId, Blame, Generation, HardwareClass, TaskType};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,18 @@ pub enum BreakerKey {
     Class(HardwareClass),
     /// A task type.
     Type(TaskType),
+}
+
+impl BreakerKey {
+    /// The kind of breakers that it belongs to.
+    #[must_use]
+    pub const fn kind(&self) -> Blame {
+        match self {
+            Self::Worker(_) => Blame::Worker,
+            Self::Class(_) => Blame::Class,
+            Self::Type(_) => Blame::Type,
+        }
+    }
 }
 
 /// How a permit ends.

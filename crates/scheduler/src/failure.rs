@@ -2,7 +2,6 @@
 
 use crate::named::named;
 use alloc::vec::Vec;
-use serde::{Deserialize, Serialize};
 
 named! {
     /// Why an attempt failed.
@@ -28,16 +27,17 @@ named! {
     }
 }
 
-/// Whose circuit breaker counts a failure; the permits of the other two are released.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Blame {
-    /// The worker's.
-    Worker,
-    /// The hardware class's.
-    Class,
-    /// The task type's.
-    Type,
+named! {
+    /// Whose circuit breaker counts a failure; the permits of the other two are released. There is one kind of breakers for
+    /// each.
+    Blame, "kind of breakers" {
+        /// The worker's.
+        Worker => "worker",
+        /// The hardware class's.
+        Class => "class",
+        /// The task type's.
+        Type => "type",
+    }
 }
 
 impl FailureKind {

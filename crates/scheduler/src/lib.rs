@@ -10,6 +10,7 @@
 
 extern crate alloc;
 
+mod adaptation;
 mod breaker;
 mod budget;
 mod class;
@@ -24,6 +25,9 @@ mod retry;
 mod strategy;
 mod vitals;
 
+pub use adaptation::{
+    Adaptable, Adaptation, AdaptationKnobs, AdaptationReason, Adapted, BreakerBounds, Setting, Settings, Tally,
+};
 pub use breaker::{
     Breaker, BreakerCause, BreakerChange, BreakerDue, BreakerKey, BreakerKnobs, BreakerStage, Factor, Settlement,
     average_health, overall_health,
