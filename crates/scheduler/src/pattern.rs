@@ -127,6 +127,7 @@ mod tests {
         assert!(!patterns.is_pattern(secs(3_600), Timeout, Cpu, "a"));
         patterns.on_failure(secs(3_605), Timeout, Cpu, &"a".into());
         assert!(patterns.is_pattern(secs(3_605), Timeout, Cpu, "a"), "10, 20 and 3605");
+        assert_eq!(patterns.kinds[&Timeout], [secs(10), secs(20), secs(3_605)], "no more are kept");
     }
 
     #[test]
