@@ -28,9 +28,36 @@ pub use status::{MemberState, MemberStatus, OpenRequest, SessionStatus, Sizes, S
 /// How many ticks the coordinator may not run before it takes the silence for its own.
 const STALL_TICKS: u64 = 2;
 
-/// What a coordinator's local clients ask, and what they are answered: nothing. Everybody speaks to it by messages.
+/// What the process around the coordinator tells it: a member spoke to another part of that process. An overdue one is
+/// declared failed before anybody listens to it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Never {}
+pub struct Spoke {
+    /// Who.
+    pub incarnation: Incarnation,
+}
+
+/// What the coordinator tells the process around it: how members come and go, in the order in which that happens.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Membership {
+    /// An incarnation began.
+    Began {
+        /// The member's id.
+        member: Text,
+        /// The incarnation.
+        incarnation: Incarnation,
+        /// What it is for.
+        role: Role,
+    },
+    /// An incarnation ended.
+    Ended {
+        /// The incarnation.
+        incarnation: Incarnation,
+        /// What it was for.
+        role: Role,
+        /// How.
+        end: End,
+    },
+}
 
 /// The coordinator's machine.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -132,6 +159,11 @@ impl Coordinator {
     #[must_use]
     pub fn alive(&self, incarnation: Incarnation, now: Time) -> bool {
         self.live.get(&incarnation).is_some_and(|live| rules::alive(now.since(live.heard), live.timeout))
+    }
+
+    /// The incarnations that have begun and not ended, with what is known about them.
+    pub fn live_members(&self) -> impl Iterator<Item = (Incarnation, &Member)> {
+        self.live.keys().map(|&incarnation| (incarnation, &self.durable.members[&incarnation]))
     }
 
     /// What is known about an incarnation that is not forgotten.
@@ -282,8 +314,8 @@ impl Coordinator {
 
 impl Machine for Coordinator {
     type Message = Message;
-    type Request = Never;
-    type Reply = Never;
+    type Request = Spoke;
+    type Reply = Membership;
     type Record = Record;
     type Snapshot = Snapshot;
     type Event = Event;
@@ -298,7 +330,11 @@ impl Machine for Coordinator {
                 self.on_entry(now, effects);
                 self.on_receive(now, from, message, effects);
             }
-            Input::Request(never) => match never {},
+            Input::Request(Spoke { incarnation }) => {
+                assert!(self.booted, "a request before boot");
+                self.on_entry(now, effects);
+                self.declare_if_overdue(now, incarnation, effects);
+            }
             Input::Wake => {
                 assert!(self.booted, "a wake-up before boot");
                 self.on_entry(now, effects);

@@ -15,8 +15,8 @@ mod manager;
 mod message;
 
 pub use coordinator::{
-    Coordinator, End, Member, MemberState, MemberStatus, Never, OpenRequest, Record, SessionStatus, Sizes, Snapshot,
-    Stage, Status,
+    Coordinator, End, Member, MemberState, MemberStatus, Membership, OpenRequest, Record, SessionStatus, Sizes,
+    Snapshot, Spoke, Stage, Status,
 };
 pub use event::{Cause, Event, Ignored, Inactivity, RankAnswer, RankError, RankQuorum, VoteEnd};
 pub use ids::{BootId, Cursor, Epoch, Incarnation, Number, QuorumId, Session};

@@ -22,7 +22,10 @@ mod status;
 mod subscription;
 mod work;
 
-pub use coordinator::CoordinatorNode;
+pub use coordinator::{
+    CoordinatorNode, CoordinatorNodeConfig, CoordinatorNodeEvent, CoordinatorNodeMessage, CoordinatorNodeRecord,
+    CoordinatorNodeSnapshot, CoordinatorRequest,
+};
 pub use member::{MemberConfig, MemberNode, MemberReply, MemberRequest};
 pub use observer::{ObserverConfig, ObserverNode, ObserverRequest};
 pub use peer::{PeerNode, PeerNodeConfig, PeerNodeEvent, PeerNodeMessage};

@@ -12,7 +12,8 @@ use proptest::prelude::*;
 use squall_coordinator::{Capacity, Knobs, Message, RankAnswer, RankCall, Role};
 use squall_machine::{Address, Input, Span, Time};
 use squall_node::{
-    CoordinatorNode, MemberConfig, MemberNode, MemberPhase, MemberReply, MemberRequest, ObserverConfig, ObserverNode,
+    CoordinatorNode, CoordinatorNodeConfig, MemberConfig, MemberNode, MemberPhase, MemberReply, MemberRequest,
+    ObserverConfig, ObserverNode,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -99,6 +100,10 @@ fn knobs() -> Knobs {
     }
 }
 
+fn coordinator(knobs: Arc<Knobs>) -> CoordinatorNode {
+    CoordinatorNode::new(CoordinatorNodeConfig { knobs, scheduler: Arc::default(), seed: 0 })
+}
+
 fn world_size(node: u64) -> u32 {
     if node == 2 { 2 } else { 1 }
 }
@@ -131,7 +136,7 @@ impl World {
         self.lives += 1;
         let (now, seed, knobs) = (self.now, self.lives, self.knobs.clone());
         if node == 0 && self.coordinator.machine.is_none() {
-            let left = self.coordinator.boot(now, CoordinatorNode::new(knobs));
+            let left = self.coordinator.boot(now, coordinator(knobs));
             self.carry(COORDINATOR, left, |never| match never {});
         } else if node == 4 && self.observer.machine.is_none() {
             let config = ObserverConfig { coordinator: COORDINATOR, seed, knobs };
@@ -245,13 +250,13 @@ impl World {
         let (from, to, message) = self.in_flight.remove(index);
         let now = self.now;
         if to == COORDINATOR {
-            let left = self.coordinator.step(now, Input::Receive { from, message });
+            let left = self.coordinator.hear(now, from, message);
             self.carry(to, left, |never| match never {});
         } else if to == OBSERVER {
-            let left = self.observer.step(now, Input::Receive { from, message });
+            let left = self.observer.hear(now, from, message);
             self.carry(to, left, |never| match never {});
         } else if let Some(process) = self.members.get_mut(&to.0) {
-            let left = process.step(now, Input::Receive { from, message });
+            let left = process.hear(now, from, message);
             self.carry(to, left, Some);
         }
     }

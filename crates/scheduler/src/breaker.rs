@@ -11,6 +11,7 @@ pub use law::{BreakerKnobs, Factor};
 use crate::{AttemptId, Blame, Generation, HardwareClass, TaskType};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::fmt;
 use serde::{Deserialize, Serialize};
 use squall_machine::{Span, Text};
 
@@ -27,6 +28,9 @@ pub enum BreakerKey {
 }
 
 impl BreakerKey {
+    /// How many keys aren't workers'.
+    pub const SHARED: usize = HardwareClass::ALL.len() + TaskType::ALL.len();
+
     /// The kind of breakers that it belongs to.
     #[must_use]
     pub const fn kind(&self) -> Blame {
@@ -34,6 +38,16 @@ impl BreakerKey {
             Self::Worker(_) => Blame::Worker,
             Self::Class(_) => Blame::Class,
             Self::Type(_) => Blame::Type,
+        }
+    }
+}
+
+impl fmt::Display for BreakerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Worker(id) => write!(f, "worker {id}"),
+            Self::Class(class) => write!(f, "class {class}"),
+            Self::Type(task_type) => write!(f, "type {task_type}"),
         }
     }
 }

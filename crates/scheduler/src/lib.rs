@@ -14,15 +14,21 @@ mod adaptation;
 mod breaker;
 mod budget;
 mod class;
+mod event;
 mod failure;
 mod ids;
+mod knobs;
+mod message;
 mod named;
 mod pattern;
 mod placement;
+mod record;
 mod resources;
 mod retention;
 mod retry;
+mod scheduler;
 mod strategy;
+mod task;
 mod vitals;
 
 pub use adaptation::{
@@ -34,13 +40,21 @@ pub use breaker::{
 };
 pub use budget::{RetryBudget, RetryBudgetKnobs};
 pub use class::{HardwareClass, Precision, TaskType};
+pub use event::{Choice, Event, Ignored, Move, Obstacle};
 pub use failure::{Blame, FailureKind, classify};
 pub use ids::{AttemptId, CheckpointSeq, Generation, Incarnation};
+pub use knobs::{InvalidKnob, Knobs};
+pub use message::{Message, Offer, Reception, Report, Standing, TaskRefusal, Work};
 pub use named::UnknownName;
 pub use pattern::{PatternKnobs, Patterns};
 pub use placement::{Candidate, Demand, MICRO, Placement, Slack, Tau, choose, estimate, load, risk};
+pub use record::{BreakerState, Next, Record, Snapshot};
 pub use resources::{Account, Resource, Resources, Shortage};
-pub use retention::{Checkpoint, CheckpointIndex, Offer};
+pub use retention::{Checkpoint, CheckpointIndex, Keeping};
 pub use retry::RetryLaw;
+pub use scheduler::{
+    BreakerStatus, Call, Departure, Roster, Scheduler, SchedulerStatus, TaskCounts, TaskStatus, WorkerStatus,
+};
 pub use strategy::{Degradable, Ladder, Shape, Step, Strategy};
+pub use task::{Climb, End, Lease, Outcome, PAST_KEPT, Past, Permits, Task, TaskSpec, TaskState, Verdict};
 pub use vitals::{Issue, Vital, Vitals};

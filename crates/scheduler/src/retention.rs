@@ -34,7 +34,7 @@ impl Checkpoint {
 
 /// What became of a checkpoint that was offered to the index.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Offer {
+pub enum Keeping {
     /// It is the newest one now. `pruned` are no longer needed, oldest first; their bytes may go.
     Accepted {
         /// What the index forgot.
@@ -62,19 +62,19 @@ impl CheckpointIndex {
     ///
     /// # Panics
     /// If it is [impossible](Checkpoint::is_possible).
-    pub fn accept(&mut self, checkpoint: Checkpoint, keep: u32) -> Offer {
+    pub fn accept(&mut self, checkpoint: Checkpoint, keep: u32) -> Keeping {
         assert!(checkpoint.is_possible(), "{checkpoint:?} can't be");
         if self.kept.contains(&checkpoint) {
-            return Offer::AlreadyAccepted;
+            return Keeping::AlreadyAccepted;
         }
         if checkpoint.seq < self.next_seq() {
-            return Offer::Stale;
+            return Keeping::Stale;
         }
         self.kept.push_back(checkpoint);
         let surplus = self.kept.len().saturating_sub(keep.max(1) as usize);
         let pruned = self.kept.drain(..surplus).collect();
         assert_eq!(self.newest(), Some(&checkpoint), "the newest one is kept");
-        Offer::Accepted { pruned }
+        Keeping::Accepted { pruned }
     }
 
     /// The one to restore from.
@@ -117,21 +117,21 @@ mod tests {
     fn numbers_strictly_increase() {
         let mut index = CheckpointIndex::default();
         assert_eq!((index.newest(), index.next_seq()), (None, CheckpointSeq(1)));
-        let accepted = || Offer::Accepted { pruned: Vec::new() };
+        let accepted = || Keeping::Accepted { pruned: Vec::new() };
         for (attempt, seq, expected, next) in [
             (1, 1, accepted(), 2),
-            (1, 1, Offer::AlreadyAccepted, 2),
-            (2, 1, Offer::Stale, 2),
+            (1, 1, Keeping::AlreadyAccepted, 2),
+            (2, 1, Keeping::Stale, 2),
             (1, 4, accepted(), 5),
-            (1, 3, Offer::Stale, 5),
-            (1, 1, Offer::AlreadyAccepted, 5),
+            (1, 3, Keeping::Stale, 5),
+            (1, 1, Keeping::AlreadyAccepted, 5),
             (2, 5, accepted(), 6),
         ] {
             assert_eq!(index.accept(checkpoint(attempt, seq), CheckpointIndex::KEEP), expected, "{attempt} {seq}");
             assert_eq!(index.next_seq(), CheckpointSeq(next));
         }
         let torn = Checkpoint { digest: 8, ..checkpoint(2, 5) };
-        assert_eq!(index.accept(torn, CheckpointIndex::KEEP), Offer::Stale, "another content of the same number");
+        assert_eq!(index.accept(torn, CheckpointIndex::KEEP), Keeping::Stale, "another content of the same number");
         assert_eq!(index.newest(), Some(&checkpoint(2, 5)));
     }
 
@@ -141,11 +141,11 @@ mod tests {
             let mut index = CheckpointIndex::default();
             for seq in 1..=9u64 {
                 let pruned = seq.checked_sub(kept).filter(|oldest| *oldest > 0).map(|oldest| checkpoint(1, oldest));
-                let expected = Offer::Accepted { pruned: pruned.into_iter().collect() };
+                let expected = Keeping::Accepted { pruned: pruned.into_iter().collect() };
                 assert_eq!(index.accept(checkpoint(1, seq), keep), expected, "keep {keep}");
             }
             assert_eq!(index.kept().count() as u64, kept);
-            assert_eq!(index.accept(checkpoint(1, 9 - kept), keep), Offer::Stale, "pruned");
+            assert_eq!(index.accept(checkpoint(1, 9 - kept), keep), Keeping::Stale, "pruned");
         }
     }
 
@@ -156,7 +156,7 @@ mod tests {
             index.accept(checkpoint(1, seq), 5);
         }
         let pruned = (1..=4).map(|seq| checkpoint(1, seq)).collect();
-        assert_eq!(index.accept(checkpoint(1, 6), 2), Offer::Accepted { pruned });
+        assert_eq!(index.accept(checkpoint(1, 6), 2), Keeping::Accepted { pruned });
     }
 
     #[test]
@@ -177,14 +177,14 @@ mod tests {
             for (seq, attempt, keep) in offers {
                 let offered = checkpoint(attempt, seq);
                 let expected = if list[gone..].contains(&offered) {
-                    Offer::AlreadyAccepted
+                    Keeping::AlreadyAccepted
                 } else if list.iter().any(|accepted| accepted.seq >= offered.seq) {
-                    Offer::Stale
+                    Keeping::Stale
                 } else {
                     list.push(offered);
                     let from = gone;
                     gone = gone.max(list.len() - (keep.max(1) as usize).min(list.len()));
-                    Offer::Accepted { pruned: list[from..gone].to_vec() }
+                    Keeping::Accepted { pruned: list[from..gone].to_vec() }
                 };
                 prop_assert_eq!(index.accept(offered, keep), expected);
                 prop_assert!(index.kept().eq(&list[gone..]));

@@ -2,12 +2,14 @@
 
 use crate::clock::TokioClock;
 use crate::driver::{Driver, DriverError};
-use crate::edges::{Journal, Local};
+use crate::edges::{Incoming, Journal, Local, Transport, Undelivered};
 use crate::file::FileDisk;
 use crate::grpc::server::{GrpcServer, GrpcService};
 use crate::grpc::wire;
-use squall_coordinator::{InvalidKnob, Knobs};
-use squall_node::CoordinatorNode;
+use squall_coordinator::{InvalidKnob, Knobs, Message};
+use squall_machine::Address;
+use squall_node::{CoordinatorNode, CoordinatorNodeConfig, CoordinatorNodeMessage};
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -19,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 /// What the coordinator's file is called inside, so that it isn't taken for another node's.
-pub const FILE_KIND: &str = "coordinator/1";
+pub const FILE_KIND: &str = "coordinator/2";
 /// How long calls have to hear that the coordinator is shutting down.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -133,9 +135,12 @@ impl Listening {
     ) -> Result<(), ServeError> {
         let Self { config, socket, .. } = self;
         let (transport, service): (GrpcServer, GrpcService) = GrpcServer::new();
+        // Tasks have no calls of their own yet, so its scheduler never hears of any.
+        let node = CoordinatorNodeConfig { knobs: config.knobs, scheduler: Arc::default(), seed: 0 };
+        let transport = MembershipOnly::new(transport);
         let driver = Driver {
             name: config.name,
-            machine: CoordinatorNode::new(config.knobs),
+            machine: CoordinatorNode::new(node),
             clock: TokioClock::new(),
             disk: FileDisk::new(config.data, FILE_KIND),
             transport,
@@ -157,5 +162,43 @@ impl Listening {
         // Whoever has a call open hears it; who doesn't listen isn't waited for.
         let _ = tokio::time::timeout(GOODBYE, serving).await;
         stopped
+    }
+}
+
+/// Carries what is said about membership, notifications and quorums. There are no calls for tasks: what is said about them
+/// comes back.
+#[derive(Debug)]
+pub struct MembershipOnly<T> {
+    transport: T,
+    undelivered: VecDeque<Incoming<CoordinatorNodeMessage>>,
+}
+
+impl<T> MembershipOnly<T> {
+    /// Over this transport.
+    pub fn new(transport: T) -> Self {
+        Self { transport, undelivered: VecDeque::new() }
+    }
+}
+
+impl<T: Transport<Message>> Transport<CoordinatorNodeMessage> for MembershipOnly<T> {
+    fn send(&mut self, to: Address, message: CoordinatorNodeMessage) {
+        match message {
+            CoordinatorNodeMessage::Coordinator(message) => self.transport.send(to, message),
+            CoordinatorNodeMessage::Scheduler(_) => {
+                self.undelivered.push_back(Incoming::Undelivered { to, message, reason: Undelivered::WrongDirection });
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Incoming<CoordinatorNodeMessage> {
+        if let Some(back) = self.undelivered.pop_front() {
+            return back;
+        }
+        match self.transport.receive().await {
+            Incoming::Message { from, message } => Incoming::Message { from, message: message.into() },
+            Incoming::Undelivered { to, message, reason } => {
+                Incoming::Undelivered { to, message: message.into(), reason }
+            }
+        }
     }
 }

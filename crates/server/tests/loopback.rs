@@ -6,7 +6,7 @@ use squall_coordinator::{
     Capacity, Cause, Change, Cursor, Event, Incarnation, Knobs, Message, Number, RankCall, RankQuorum, Role,
 };
 use squall_machine::{Address, Span, Time};
-use squall_node::{CoordinatorNode, MemberConfig, ObserverConfig};
+use squall_node::{CoordinatorNode, CoordinatorNodeEvent, MemberConfig, ObserverConfig};
 use squall_server::coordinator::{CoordinatorConfig, bind};
 use squall_server::edges::{Incoming, Journal, Note, Transport, Undelivered};
 use squall_server::grpc::client::{GrpcClient, GrpcClientConfig, Patience};
@@ -52,8 +52,13 @@ fn knobs() -> Knobs {
 struct Recorded(mpsc::UnboundedSender<Event>);
 
 impl Journal<CoordinatorNode> for Recorded {
-    fn event(&mut self, _decided: Time, event: Event) {
-        let _ = self.0.send(event);
+    fn event(&mut self, _decided: Time, event: CoordinatorNodeEvent) {
+        match event {
+            CoordinatorNodeEvent::Coordinator(event) => {
+                let _ = self.0.send(event);
+            }
+            CoordinatorNodeEvent::Scheduler(event) => panic!("there are no tasks: {event:?}"),
+        }
     }
 
     fn note(&mut self, _at: Time, _note: Note<CoordinatorNode>) {}

@@ -6,8 +6,9 @@
 use madsim::runtime::{Handle, NodeHandle, Runtime};
 use squall_coordinator::{Capacity, Event, Knobs, RankCall, Role};
 use squall_machine::{Address, Kind, Time};
-use squall_node::{CoordinatorNode, MemberConfig};
+use squall_node::{CoordinatorNode, CoordinatorNodeConfig, CoordinatorNodeEvent, MemberConfig};
 use squall_server::clock::TokioClock;
+use squall_server::coordinator::MembershipOnly;
 use squall_server::driver::Driver;
 use squall_server::edges::{Journal, Local, Note};
 use squall_server::grpc::client::Patience;
@@ -26,8 +27,13 @@ type History = Arc<Mutex<Vec<(Time, Event)>>>;
 struct Recorded(History);
 
 impl Journal<CoordinatorNode> for Recorded {
-    fn event(&mut self, decided: Time, event: Event) {
-        self.0.lock().expect("no holder panics").push((decided, event));
+    fn event(&mut self, decided: Time, event: CoordinatorNodeEvent) {
+        match event {
+            CoordinatorNodeEvent::Coordinator(event) => {
+                self.0.lock().expect("no holder panics").push((decided, event));
+            }
+            CoordinatorNodeEvent::Scheduler(event) => panic!("there are no tasks: {event:?}"),
+        }
     }
 
     fn note(&mut self, _at: Time, _note: Note<CoordinatorNode>) {}
@@ -39,10 +45,14 @@ fn start_coordinator(history: History) -> NodeHandle {
         let (transport, service) = GrpcServer::new();
         let driver = Driver {
             name: "coordinator".into(),
-            machine: CoordinatorNode::new(Arc::new(Knobs::default())),
+            machine: CoordinatorNode::new(CoordinatorNodeConfig {
+                knobs: Arc::new(Knobs::default()),
+                scheduler: Arc::default(),
+                seed: 0,
+            }),
             clock: TokioClock::new(),
             disk: MemoryDisk,
-            transport,
+            transport: MembershipOnly::new(transport),
             journal: Recorded(history),
             local: Local::none(),
             snapshot_every: 8,

@@ -34,7 +34,7 @@ impl Ledger<Cluster> for ClusterLedger {
                 self.agreement.forget(node);
                 Ok(())
             }
-            Told::Event(crate::Event::Peer(PeerNodeEvent::Work(_))) => Ok(()),
+            Told::Event(crate::Event::Peer(PeerNodeEvent::Work(_)) | crate::Event::Task(_)) => Ok(()),
             Told::Event(crate::Event::Peer(PeerNodeEvent::Recovery(event))) => {
                 self.agreement.judge(cluster, node, event)
             }

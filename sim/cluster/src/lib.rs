@@ -23,8 +23,8 @@ use squall::{Checker, InvalidKey, Layout, NodeId, NodeSet, NodeState, Start, Sys
 use squall_coordinator::{Capacity, Knobs, Role, Status};
 use squall_machine::{Random, Span, Time};
 use squall_node::{
-    CoordinatorNode, MemberConfig, MemberNode, MemberStatus, ObserverConfig, ObserverNode, ObserverStatus, PeerNode,
-    PeerNodeConfig, WorkKnobs,
+    CoordinatorNode, CoordinatorNodeConfig, MemberConfig, MemberNode, MemberStatus, ObserverConfig, ObserverNode,
+    ObserverStatus, PeerNode, PeerNodeConfig, WorkKnobs,
 };
 use squall_recovery::{Incarnation, Member, PeerConfig, PeerStatus};
 use std::sync::Arc;
@@ -37,6 +37,7 @@ pub struct Cluster {
     topology: Topology,
     knobs: Arc<Knobs>,
     peer_knobs: Arc<squall_recovery::Knobs>,
+    scheduler_knobs: Arc<squall_scheduler::Knobs>,
     workload: Arc<Workload>,
     layout: Layout,
     kinds: Vec<NodeKind>,
@@ -257,6 +258,7 @@ impl System for Cluster {
     fn new(topology: Topology, knobs: Settings, workload: Workload) -> Result<Self, InvalidKey> {
         knobs.check_authority(topology.authority)?;
         let peer_knobs = Arc::new(knobs.peer_knobs()?);
+        let scheduler_knobs = Arc::new(squall_scheduler::Knobs::default());
         let knobs = Arc::new(knobs.knobs()?);
         let layout = topology.layout()?;
         let founders = topology.founders(&layout.nodes)?;
@@ -273,7 +275,7 @@ impl System for Cluster {
         let kinds = topology.nodes().into_iter().map(|(kind, _)| kind).collect();
         let assigned = workload.assign(&layout.nodes, &layout.groups["replicas"])?;
         let workload = Arc::new(workload);
-        Ok(Self { topology, knobs, peer_knobs, workload, layout, kinds, founders, assigned })
+        Ok(Self { topology, knobs, peer_knobs, scheduler_knobs, workload, layout, kinds, founders, assigned })
     }
 
     fn layout(&self) -> Layout {
@@ -282,7 +284,11 @@ impl System for Cluster {
 
     fn boot(&self, start: &Start) -> Node {
         match self.kind(start.node) {
-            NodeKind::Coordinator => Node::Coordinator(Box::new(CoordinatorNode::new(self.knobs.clone()))),
+            NodeKind::Coordinator => Node::Coordinator(Box::new(CoordinatorNode::new(CoordinatorNodeConfig {
+                knobs: self.knobs.clone(),
+                scheduler: self.scheduler_knobs.clone(),
+                seed: start.seed,
+            }))),
             NodeKind::Replica => {
                 let trainer = Trainer::new(self.habits(start.node), start.seed);
                 let member = MemberNode::new(self.member(start, Role::Replica));

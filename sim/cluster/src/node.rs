@@ -4,7 +4,8 @@ use crate::replica::Replica;
 use serde::{Deserialize, Serialize};
 use squall_machine::{Durable, Effects, Input, Machine, Time, kinds_of_parts};
 use squall_node::{
-    Bookmark, CoordinatorNode, MemberNode, MemberRequest, ObserverNode, ObserverRequest, PeerNode, PeerNodeEvent,
+    Bookmark, CoordinatorNode, CoordinatorNodeEvent, CoordinatorNodeMessage, CoordinatorNodeRecord,
+    CoordinatorNodeSnapshot, MemberNode, MemberRequest, ObserverNode, ObserverRequest, PeerNode, PeerNodeEvent,
     PeerNodeMessage,
 };
 use squall_recovery::PeerRequest;
@@ -25,7 +26,7 @@ pub enum Node {
     Peer(Box<PeerNode>),
 }
 
-/// Everything that travels between the nodes of a cluster. In one cluster only one of the two does.
+/// Everything that travels between the nodes of a cluster. In one cluster there is one authority: the coordinator, or the peers.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Message {
@@ -33,6 +34,8 @@ pub enum Message {
     Coordinator(squall_coordinator::Message),
     /// Between peers.
     Peer(PeerNodeMessage),
+    /// Between clients or workers and the scheduler.
+    Task(squall_scheduler::Message),
 }
 
 /// What the nodes of a cluster tell the history.
@@ -43,10 +46,50 @@ pub enum Event {
     Coordinator(squall_coordinator::Event),
     /// Of peers.
     Peer(PeerNodeEvent),
+    /// Of scheduler, workers and clients.
+    Task(squall_scheduler::Event),
 }
 
-kinds_of_parts!(Message { Coordinator(squall_coordinator::Message), Peer(PeerNodeMessage) });
-kinds_of_parts!(Event { Coordinator(squall_coordinator::Event), Peer(PeerNodeEvent) });
+kinds_of_parts!(Message {
+    Coordinator(squall_coordinator::Message),
+    Peer(PeerNodeMessage),
+    Task(squall_scheduler::Message),
+});
+kinds_of_parts!(Event {
+    Coordinator(squall_coordinator::Event),
+    Peer(PeerNodeEvent),
+    Task(squall_scheduler::Event),
+});
+
+impl From<CoordinatorNodeMessage> for Message {
+    fn from(message: CoordinatorNodeMessage) -> Self {
+        match message {
+            CoordinatorNodeMessage::Coordinator(message) => Self::Coordinator(message),
+            CoordinatorNodeMessage::Scheduler(message) => Self::Task(message),
+        }
+    }
+}
+
+impl From<CoordinatorNodeEvent> for Event {
+    fn from(event: CoordinatorNodeEvent) -> Self {
+        match event {
+            CoordinatorNodeEvent::Coordinator(event) => Self::Coordinator(event),
+            CoordinatorNodeEvent::Scheduler(event) => Self::Task(event),
+        }
+    }
+}
+
+impl From<squall_scheduler::Message> for Message {
+    fn from(message: squall_scheduler::Message) -> Self {
+        Self::Task(message)
+    }
+}
+
+impl From<squall_scheduler::Event> for Event {
+    fn from(event: squall_scheduler::Event) -> Self {
+        Self::Task(event)
+    }
+}
 
 impl From<squall_coordinator::Message> for Message {
     fn from(message: squall_coordinator::Message) -> Self {
@@ -101,7 +144,7 @@ pub enum Order {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Record {
     /// Of a coordinator.
-    Coordinator(squall_coordinator::Record),
+    Coordinator(CoordinatorNodeRecord),
     /// Of a member or a subscriber.
     Member(squall_node::Record),
 }
@@ -110,15 +153,15 @@ pub enum Record {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Snapshot {
     /// Of a coordinator.
-    Coordinator(Box<squall_coordinator::Snapshot>),
+    Coordinator(Box<CoordinatorNodeSnapshot>),
     /// Of a member or a subscriber.
     Member(Option<Bookmark>),
     /// Of a peer: it keeps nothing.
     Peer,
 }
 
-impl From<squall_coordinator::Record> for Record {
-    fn from(record: squall_coordinator::Record) -> Self {
+impl From<CoordinatorNodeRecord> for Record {
+    fn from(record: CoordinatorNodeRecord) -> Self {
         Self::Coordinator(record)
     }
 }
@@ -149,7 +192,11 @@ trait Part: Machine<Message: Into<Message>, Event: Into<Event>, Record: Into<Rec
 
 impl Part for CoordinatorNode {
     fn own_message(message: Message) -> Option<Self::Message> {
-        message.of_coordinator()
+        match message {
+            Message::Coordinator(message) => Some(message.into()),
+            Message::Task(message) => Some(message.into()),
+            Message::Peer(_) => None,
+        }
     }
 
     fn own_record(record: Record) -> Option<Self::Record> {
@@ -208,7 +255,7 @@ impl Part for PeerNode {
     fn own_message(message: Message) -> Option<Self::Message> {
         match message {
             Message::Peer(message) => Some(message),
-            Message::Coordinator(_) => None,
+            Message::Coordinator(_) | Message::Task(_) => None,
         }
     }
 
@@ -229,7 +276,7 @@ impl Message {
     fn of_coordinator(self) -> Option<squall_coordinator::Message> {
         match self {
             Self::Coordinator(message) => Some(message),
-            Self::Peer(_) => None,
+            Self::Peer(_) | Self::Task(_) => None,
         }
     }
 }

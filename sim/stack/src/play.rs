@@ -275,6 +275,7 @@ fn carried(message: Message) -> squall_coordinator::Message {
     match message {
         Message::Coordinator(message) => message,
         Message::Peer(_) => unreachable!("clusters without a coordinator are refused"),
+        Message::Task(_) => unreachable!("clusters with tasks are refused"),
     }
 }
 

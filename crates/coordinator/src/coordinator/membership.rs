@@ -1,7 +1,7 @@
 //! Who is a member: registration, heartbeats, departures, failures.
 
 use super::record::{End, Record, Stage};
-use super::{Coordinator, Ended, Live, Out, ignore, rules};
+use super::{Coordinator, Ended, Live, Membership, Out, ignore, rules};
 use crate::{Cause, Event, Ignored, Incarnation, Message, Role};
 use alloc::vec::Vec;
 use squall_machine::{Address, Span, Text, Time};
@@ -79,8 +79,9 @@ impl Coordinator {
         self.commit(Record::Left { incarnation }, effects);
         self.grants.remove(&incarnation);
         let heard = self.live.get(&incarnation).map_or(now, |live| live.heard);
-        let (member, _) = self.end(incarnation, Ended { at: now, heard, address: Some(from) });
+        let (member, role) = self.end(incarnation, Ended { at: now, heard, address: Some(from) });
         effects.event(Event::Left { member, incarnation });
+        effects.reply(Membership::Ended { incarnation, role, end: End::Left });
         effects.send(from, Message::Left { incarnation });
         self.consider(now, effects);
     }
@@ -190,7 +191,8 @@ impl Coordinator {
             let older = self.replicas.insert(id.clone(), incarnation);
             assert_eq!(older, None, "two live incarnations of {id}");
         }
-        effects.event(Event::Began { member: id, incarnation, role, returned });
+        effects.event(Event::Began { member: id.clone(), incarnation, role, returned });
+        effects.reply(Membership::Began { member: id, incarnation, role });
         self.acknowledge(from, incarnation, seq, effects);
         self.consider(now, effects);
     }
@@ -221,6 +223,13 @@ impl Coordinator {
         ignore(Ignored::FailedIncarnation, Some(incarnation), effects);
     }
 
+    /// Somebody speaks for an incarnation: if that is overdue, it has failed.
+    pub(super) fn declare_if_overdue(&mut self, now: Time, incarnation: Incarnation, effects: &mut Out) {
+        if self.is_overdue(incarnation, now) {
+            self.declare(now, incarnation, Cause::Timeout, effects);
+        }
+    }
+
     /// Ends one incarnation by failure; if it was a replica, formation starts over.
     fn declare(&mut self, now: Time, incarnation: Incarnation, cause: Cause, effects: &mut Out) {
         if let Some(replica) = self.fail(now, incarnation, cause, effects) {
@@ -237,6 +246,7 @@ impl Coordinator {
         let (member, role) = self.end(incarnation, Ended { at: now, heard, address });
         let age: Span = now.since(heard);
         effects.event(Event::Failed { member: member.clone(), incarnation, role, cause, cursor, age });
+        effects.reply(Membership::Ended { incarnation, role, end: End::Failed(cause) });
         if let Some(address) = address {
             effects.send(address, failed_answer(incarnation, cause).1);
         }

@@ -6,7 +6,7 @@ mod notices;
 mod properties;
 mod quorum;
 
-use super::{Coordinator, Record, Status};
+use super::{Coordinator, End, Membership, Record, Spoke, Status};
 use crate::{
     Ask, BootId, Capacity, Cause, Cursor, Epoch, Event, Ignored, Incarnation, Knobs, Message, Number, Quorum, Role,
     Session,
@@ -29,6 +29,8 @@ struct Rig {
     disk: Vec<Record>,
     sent: Vec<(Address, Message)>,
     events: Vec<Event>,
+    /// How members came and went, as the process around it is told.
+    told: Vec<Membership>,
     /// Every event of all lives, with the clock of its life.
     history: Vec<(Time, Event)>,
     seqs: BTreeMap<Incarnation, u64>,
@@ -48,6 +50,7 @@ impl Rig {
             disk: Vec::new(),
             sent: Vec::new(),
             events: Vec::new(),
+            told: Vec::new(),
             history: Vec::new(),
             seqs: BTreeMap::new(),
             boots: 0,
@@ -71,7 +74,7 @@ impl Rig {
                     self.history.push((decided, event.clone()));
                     self.events.push(event);
                 }
-                Released::Reply(never) => match never {},
+                Released::Reply(membership) => self.told.push(membership),
             }
         }
         self.coordinator.assert_invariants();

@@ -2,12 +2,60 @@
 
 use squall_coordinator::{Event, Message};
 use squall_machine::{Address, Durable, Effects, Input, Machine, Outbox, Pledge, Released, Time};
+use squall_node::{CoordinatorNode, CoordinatorNodeEvent, CoordinatorNodeMessage, MemberNode, ObserverNode};
 
 /// What left a process.
 pub(crate) enum Left<R> {
     Message { to: Address, message: Message },
     Reply(R),
     Event(Event),
+}
+
+/// A machine whose messages and events are, or wrap, those of the coordinator's protocol.
+pub(crate) trait Speaks: Machine {
+    fn hear(message: Message) -> Self::Message;
+    fn say(message: Self::Message) -> Message;
+    fn tell(event: Self::Event) -> Event;
+}
+
+macro_rules! speaks_plainly {
+    ($($machine:ty),+) => {$(
+        impl Speaks for $machine {
+            fn hear(message: Message) -> Message {
+                message
+            }
+
+            fn say(message: Message) -> Message {
+                message
+            }
+
+            fn tell(event: Event) -> Event {
+                event
+            }
+        }
+    )+};
+}
+
+speaks_plainly!(MemberNode, ObserverNode);
+
+impl Speaks for CoordinatorNode {
+    fn hear(message: Message) -> CoordinatorNodeMessage {
+        CoordinatorNodeMessage::Coordinator(message)
+    }
+
+    fn say(message: CoordinatorNodeMessage) -> Message {
+        match message {
+            CoordinatorNodeMessage::Coordinator(message) => message,
+            CoordinatorNodeMessage::Scheduler(message) => panic!("there are no tasks: {message:?}"),
+        }
+    }
+
+    fn tell(event: CoordinatorNodeEvent) -> Event {
+        match event {
+            CoordinatorNodeEvent::Coordinator(event) => event,
+            CoordinatorNodeEvent::Scheduler(event) => panic!("there are no tasks: {event:?}"),
+        }
+    }
 }
 
 pub(crate) struct Process<M: Machine> {
@@ -19,7 +67,7 @@ pub(crate) struct Process<M: Machine> {
     unsynced: Vec<(Vec<M::Record>, Pledge)>,
 }
 
-impl<M: Machine<Message = Message, Event = Event>> Process<M> {
+impl<M: Speaks> Process<M> {
     pub(crate) fn new() -> Self {
         Self {
             machine: None,
@@ -71,6 +119,11 @@ impl<M: Machine<Message = Message, Event = Event>> Process<M> {
         left
     }
 
+    /// A message arrives.
+    pub(crate) fn hear(&mut self, now: Time, from: Address, message: Message) -> Vec<Left<M::Reply>> {
+        self.step(now, Input::Receive { from, message: M::hear(message) })
+    }
+
     /// The disk catches up; what waited for it leaves.
     pub(crate) fn sync(&mut self) -> Vec<Left<M::Reply>> {
         let mut left = Vec::new();
@@ -90,10 +143,10 @@ impl<M: Machine<Message = Message, Event = Event>> Process<M> {
     }
 }
 
-fn sort<M: Machine<Message = Message, Event = Event>>(released: Released<M>) -> Left<M::Reply> {
+fn sort<M: Speaks>(released: Released<M>) -> Left<M::Reply> {
     match released {
-        Released::Message { to, message } => Left::Message { to, message },
+        Released::Message { to, message } => Left::Message { to, message: M::say(message) },
         Released::Reply(reply) => Left::Reply(reply),
-        Released::Event { event, .. } => Left::Event(event),
+        Released::Event { event, .. } => Left::Event(M::tell(event)),
     }
 }

@@ -230,6 +230,34 @@ fn the_first_start_is_no_restart() {
 }
 
 #[test]
+fn the_process_around_it_is_told_how_members_come_and_go() {
+    let mut rig = Rig::new(|_| {});
+    let w0 = rig.join("w0", Role::Worker);
+    let r0 = rig.join("r0", Role::Replica);
+    let began = |member: &str, incarnation, role| Membership::Began { member: member.into(), incarnation, role };
+    assert_eq!(rig.told, [began("w0", w0, Role::Worker), began("r0", r0, Role::Replica)]);
+    rig.told.clear();
+    rig.say(2, Message::Leave { incarnation: r0 });
+    rig.pass(Span::from_secs(30));
+    let ended = |incarnation, role, end| Membership::Ended { incarnation, role, end };
+    let failed = End::Failed(Cause::Timeout);
+    assert_eq!(rig.told, [ended(r0, Role::Replica, End::Left), ended(w0, Role::Worker, failed)]);
+}
+
+#[test]
+fn who_speaks_to_another_part_of_the_process_is_judged_first() {
+    for (age, told) in [(TIMEOUT.minus(NANO), 0), (TIMEOUT, 1)] {
+        let mut rig = Rig::new(|knobs| knobs.tick = Span::from_millis(2_700));
+        let r0 = rig.join("r0", Role::Replica);
+        rig.pass(age);
+        rig.told.clear();
+        rig.step(Input::Request(Spoke { incarnation: r0 }));
+        assert_eq!(rig.told.len(), told, "at {age}");
+        assert_eq!(rig.coordinator.alive(r0, rig.now), told == 0, "at {age}");
+    }
+}
+
+#[test]
 fn limits_are_named() {
     let mut rig = Rig::new(|knobs| {
         knobs.members_max = 2;
