@@ -27,6 +27,7 @@ mod resources;
 mod retention;
 mod retry;
 mod scheduler;
+mod store;
 mod strategy;
 mod task;
 mod vitals;
@@ -54,6 +55,9 @@ pub use retention::{Checkpoint, CheckpointIndex, Keeping};
 pub use retry::RetryLaw;
 pub use scheduler::{
     BreakerStatus, Call, Departure, Roster, Scheduler, SchedulerStatus, TaskCounts, TaskStatus, WorkerStatus,
+};
+pub use store::{
+    Part, Save, Shelf, Store, StoreEvent, StoreIgnored, StoreKnobs, StoreMessage, StoreRecord, StoreSnapshot,
 };
 pub use strategy::{Degradable, Ladder, Shape, Step, Strategy};
 pub use task::{Climb, End, Lease, Outcome, PAST_KEPT, Past, Permits, Task, TaskSpec, TaskState, Verdict};
