@@ -36,8 +36,14 @@ pub enum Ignored {
     Malformed,
     /// A text or a list in it is longer than its limit.
     TooLong,
-    /// So many workers as may be known are.
+    /// So many workers, attempts or tasks as may be known are.
     LimitReached,
+    /// It has begun, and isn't done yet.
+    UnderWay,
+    /// It is over, and what came of it was said.
+    Over,
+    /// There is no checkpoint store.
+    NoStore,
 }
 
 /// Why a task waits although its time has come.

@@ -11,9 +11,11 @@
 extern crate alloc;
 
 mod adaptation;
+mod agent;
 mod breaker;
 mod budget;
 mod class;
+mod contact;
 mod event;
 mod failure;
 mod ids;
@@ -35,6 +37,7 @@ mod vitals;
 pub use adaptation::{
     Adaptable, Adaptation, AdaptationKnobs, AdaptationReason, Adapted, BreakerBounds, Setting, Settings, Tally,
 };
+pub use agent::{Agent, AgentConfig, AgentMessage, AgentReply, AgentRequest, RuntimeCall, RuntimeOrder};
 pub use breaker::{
     Breaker, BreakerCause, BreakerChange, BreakerDue, BreakerKey, BreakerKnobs, BreakerStage, Factor, Settlement,
     average_health, overall_health,
