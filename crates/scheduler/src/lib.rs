@@ -15,6 +15,7 @@ mod agent;
 mod breaker;
 mod budget;
 mod class;
+mod client;
 mod contact;
 mod event;
 mod failure;
@@ -44,6 +45,7 @@ pub use breaker::{
 };
 pub use budget::{RetryBudget, RetryBudgetKnobs};
 pub use class::{HardwareClass, Precision, TaskType};
+pub use client::{ClientConfig, ClientRefusal, ClientReply, ClientRequest, TaskClient};
 pub use event::{Choice, Event, Ignored, Move, Obstacle};
 pub use failure::{Blame, FailureKind, classify};
 pub use ids::{AttemptId, CheckpointSeq, Generation, Incarnation};
