@@ -1,5 +1,5 @@
 //! The cores composed into the nodes that are shipped and simulated: [`CoordinatorNode`], [`MemberNode`],
-//! [`ObserverNode`] and [`PeerNode`].
+//! [`ObserverNode`], [`PeerNode`] and [`WorkerNode`].
 //!
 //! A node is a [`Machine`](squall_machine::Machine) as its parts are: the wiring between them is tested like everything
 //! else. It has no world: no clock, no socket, no file.
@@ -21,6 +21,7 @@ mod session;
 mod status;
 mod subscription;
 mod work;
+mod worker;
 
 pub use coordinator::{
     CoordinatorNode, CoordinatorNodeConfig, CoordinatorNodeEvent, CoordinatorNodeMessage, CoordinatorNodeRecord,
@@ -32,3 +33,4 @@ pub use peer::{PeerNode, PeerNodeConfig, PeerNodeEvent, PeerNodeMessage};
 pub use record::{Bookmark, Record};
 pub use status::{MemberPhase, MemberStatus, ObserverStatus};
 pub use work::{WorkEvent, WorkIgnored, WorkKnobs, WorkMessage};
+pub use worker::{WorkerNode, WorkerNodeConfig, WorkerNodeEvent, WorkerNodeMessage, WorkerReply, WorkerRequest};

@@ -169,6 +169,12 @@ impl MemberNode {
         }
     }
 
+    /// The incarnation that it works under; `None` before its grant and after its end.
+    #[must_use]
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        self.session.incarnation()
+    }
+
     /// Where it stands. `now` is its own clock.
     #[must_use]
     pub fn status(&self, now: Time) -> MemberStatus {
