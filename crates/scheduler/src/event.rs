@@ -94,6 +94,28 @@ pub enum Move {
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Event {
     // ---- the scheduler: tasks
+    /// The process started again on what its disk holds; `Resumed` and `Reserved` for each lease follow.
+    Recovered {
+        /// Its uptime, in all its lives.
+        uptime: Span,
+        /// The newest attempt.
+        attempt: AttemptId,
+        /// How many tasks were ever submitted.
+        submitted: u64,
+        /// How many of them have ended.
+        ended: u64,
+    },
+    /// After a start: an attempt still holds its task.
+    Resumed {
+        /// Which task.
+        task: Text,
+        /// Which attempt.
+        attempt: AttemptId,
+        /// The worker's id.
+        worker: Text,
+        /// The worker's incarnation.
+        incarnation: Incarnation,
+    },
     /// A task was accepted.
     Submitted {
         /// What it is.
@@ -421,6 +443,8 @@ pub enum Event {
 }
 
 kinds!(Event {
+    tasks_recovered => Recovered { .. },
+    resumed => Resumed { .. },
     task_submitted => Submitted { .. },
     task_declined => Declined { .. },
     assigned => Assigned { .. },

@@ -97,8 +97,8 @@ pub struct Scheduler {
     workers: BTreeMap<Incarnation, Worker>,
     /// The same, by class and id: the order of every choice.
     by_class: BTreeMap<crate::HardwareClass, BTreeMap<Text, Incarnation>>,
-    /// The worker that round robin used last.
-    last_used: Option<Text>,
+    /// The worker of each class that was used last: round robin goes on from there.
+    last_used: BTreeMap<crate::HardwareClass, Text>,
     queue: Queue,
     /// Tasks whose time has not come.
     delayed: BTreeSet<(Span, Text)>,
@@ -140,7 +140,7 @@ impl Scheduler {
             live: BTreeMap::new(),
             workers: BTreeMap::new(),
             by_class: BTreeMap::new(),
-            last_used: None,
+            last_used: BTreeMap::new(),
             queue: Queue::default(),
             delayed: BTreeSet::new(),
             deadlines: BTreeSet::new(),
@@ -198,6 +198,7 @@ impl Scheduler {
     fn on_boot(&mut self, now: Time, durable: Durable<Self>, effects: &mut Out) {
         assert!(self.booted.is_none(), "a process boots once");
         assert_eq!(self.knobs.validate(), Ok(()), "settings are checked before a scheduler is built");
+        let restarted = durable.snapshot.is_some() || !durable.records.is_empty();
         self.durable = durable.snapshot.unwrap_or_default();
         for record in &durable.records {
             self.durable.apply(record, self.knobs.checkpoints_kept);
@@ -205,6 +206,10 @@ impl Scheduler {
         self.earlier = self.durable.uptime;
         self.looked = self.earlier;
         self.booted = Some(now);
+        if restarted {
+            let Snapshot { uptime, attempt, submitted, ended, .. } = self.durable;
+            effects.event(Event::Recovered { uptime, attempt, submitted, ended });
+        }
         self.restore_breakers();
         self.restore_workers();
         self.restore_tasks(effects);
@@ -230,6 +235,8 @@ impl Scheduler {
                     // Perhaps it was never sent; who runs it already says so again.
                     unanswered.push((lease.attempt, id.clone()));
                     let (attempt, incarnation, resources) = (lease.attempt, lease.incarnation, lease.resources);
+                    let (task, worker) = (id.clone(), lease.worker.clone());
+                    effects.event(Event::Resumed { task, attempt, worker, incarnation });
                     effects.event(Event::Reserved { attempt, incarnation, resources });
                 }
             }

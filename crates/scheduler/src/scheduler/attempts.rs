@@ -69,25 +69,24 @@ impl Scheduler {
                 return effects.send(from, Message::Received { attempt, reception });
             }
         };
-        if let Report::Succeeded { result } = &report
-            && result.len() > self.knobs.result_bytes_max as usize
-        {
-            let (repeated, reason) = (false, Ignored::TooLong);
-            effects.event(Event::Rejected { attempt, incarnation, repeated, reason });
-            return effects.send(from, Message::Received { attempt, reception: Reception::Rejected(reason) });
-        }
         // A report that overtakes `Started` says that, too.
         if self.answered(attempt) {
             effects.event(Event::Started { task: who.task.clone(), attempt });
         }
         self.arrive(&who.task, effects);
         match report {
+            // What can't be kept is no result, and trying again is up to the task's ladder.
+            Report::Succeeded { result } if result.len() > self.knobs.result_bytes_max as usize => {
+                self.fail(at, &who.task, &lease, FailureKind::Unknown, true, effects);
+            }
             Report::Succeeded { result } => self.succeed(at, &who.task, &lease, result, effects),
             Report::Failed { kind, text } => {
                 let kind = kind.unwrap_or_else(|| classify(&text));
                 self.fail(at, &who.task, &lease, kind, true, effects);
             }
             Report::Returned => {
+                // Who gives work back is leaving, and would give back the next as well.
+                self.drain(incarnation, from, effects);
                 let next = self.again(&who.task, at);
                 self.conclude(at, &who.task, &lease, &End::Drained, true, next, effects);
                 self.settle_all(at, &who.task, &lease, |_| Settlement::Released, effects);

@@ -81,7 +81,7 @@ impl Scheduler {
             eligible.retain(|(candidate, _)| candidate.id != &**avoid);
         }
         let candidates: Vec<Candidate<'_>> = eligible.iter().map(|(candidate, _)| *candidate).collect();
-        let chosen = choose(self.knobs.placement, &candidates, self.last_used.as_deref());
+        let chosen = choose(self.knobs.placement, &candidates, self.last_used.get(&need.class).map(|id| &**id));
         let Some(chosen) = chosen else { return Err(tally.obstacle()) };
         let (Candidate { figure, .. }, incarnation) = eligible[chosen];
         let placement = if figure.is_some() { self.knobs.placement } else { Placement::RoundRobin };
@@ -167,7 +167,7 @@ impl Scheduler {
         self.limits.insert((at + self.run_limit(&spec), attempt, id.clone()));
         self.await_answer(at + self.knobs.resend, attempt, id);
         self.budget.on_start(at, failures > 0);
-        self.last_used = Some(worker.clone());
+        self.last_used.insert(class, worker.clone());
         effects.event(Event::Reserved { attempt, incarnation, resources });
         permitted.into_iter().for_each(|event| effects.event(event));
         let (task, kind) = (id.clone(), spec.kind);

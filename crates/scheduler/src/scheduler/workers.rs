@@ -161,16 +161,24 @@ impl Scheduler {
             return effects.send(from, Message::Drained { incarnation });
         };
         worker.address = Some(from);
-        if worker.draining.replace(from).is_some() {
+        if !self.drain(incarnation, from, effects) {
             ignore(Ignored::Repeated, Some(incarnation), effects);
-        } else {
-            effects.event(Event::Draining { incarnation });
-            // What saves its progress goes on elsewhere, if there is room; the rest is finished here.
-            let tasks = &self.durable.tasks;
-            let movable = worker.leases.values().filter(|id| tasks[*id].spec.checkpoint_interval.is_some());
-            self.moves.extend(movable.cloned());
         }
         self.finish_drain(incarnation, effects);
+    }
+
+    /// The worker gets no more work, and awaits at `from` that it holds none; false if that was known.
+    pub(super) fn drain(&mut self, incarnation: Incarnation, from: Address, effects: &mut Out) -> bool {
+        let Some(worker) = self.workers.get_mut(&incarnation) else { return false };
+        if worker.draining.replace(from).is_some() {
+            return false;
+        }
+        // What saves its progress goes on elsewhere, if there is room; the rest is finished here.
+        let tasks = &self.durable.tasks;
+        let movable = worker.leases.values().filter(|id| tasks[*id].spec.checkpoint_interval.is_some());
+        self.moves.extend(movable.cloned());
+        effects.event(Event::Draining { incarnation });
+        true
     }
 
     /// Lets a draining worker go once it holds nothing.

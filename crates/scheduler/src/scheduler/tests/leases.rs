@@ -231,3 +231,26 @@ fn what_has_ended_is_forgotten_oldest_first() {
     let [(_, Message::Standings { tasks })] = &rig.sent[..] else { panic!("{:?}", rig.sent) };
     assert!(matches!(tasks[..], [(_, Standing::Unknown), (_, Standing::Ended(Outcome::Succeeded { .. }))]));
 }
+
+#[test]
+fn who_gives_work_back_gets_no_more() {
+    let mut rig = Rig::new(|_| {});
+    rig.worker(1);
+    let lease = rig.start("a").expect("there is room");
+    assert_eq!(rig.report("a", lease, Report::Returned), Reception::Accepted);
+    assert!(rig.assigned().is_none() && rig.kinds().contains(&"draining"));
+    rig.pass(SECOND);
+    assert_eq!(rig.scheduler.counts().queued, 1);
+}
+
+#[test]
+fn a_result_that_is_too_long_is_a_failure() {
+    let mut rig = Rig::new(|knobs| (knobs.result_bytes_max, knobs.max_retries) = (4, 0));
+    rig.worker(1);
+    let lease = rig.start("a").expect("there is room");
+    rig.report("a", lease, Report::Succeeded { result: Arc::from([0; 5]) });
+    assert_eq!(rig.outcome("a"), Some(Outcome::Failed(Verdict::Escalated(FailureKind::Unknown))));
+    let lease = rig.start("b").expect("there is room");
+    assert_eq!(rig.report("b", lease, Report::Succeeded { result: Arc::from([0; 4]) }), Reception::Accepted);
+    assert!(matches!(rig.outcome("b"), Some(Outcome::Succeeded { .. })));
+}
