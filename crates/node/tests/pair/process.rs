@@ -15,7 +15,8 @@ pub(crate) enum Left<R> {
 pub(crate) trait Speaks: Machine {
     fn hear(message: Message) -> Self::Message;
     fn say(message: Self::Message) -> Message;
-    fn tell(event: Self::Event) -> Event;
+    /// What it tells of the coordinator's protocol.
+    fn tell(event: Self::Event) -> Option<Event>;
 }
 
 macro_rules! speaks_plainly {
@@ -29,8 +30,8 @@ macro_rules! speaks_plainly {
                 message
             }
 
-            fn tell(event: Event) -> Event {
-                event
+            fn tell(event: Event) -> Option<Event> {
+                Some(event)
             }
         }
     )+};
@@ -50,9 +51,10 @@ impl Speaks for CoordinatorNode {
         }
     }
 
-    fn tell(event: CoordinatorNodeEvent) -> Event {
+    fn tell(event: CoordinatorNodeEvent) -> Option<Event> {
         match event {
-            CoordinatorNodeEvent::Coordinator(event) => event,
+            CoordinatorNodeEvent::Coordinator(event) => Some(event),
+            CoordinatorNodeEvent::Scheduler(squall_scheduler::Event::Recovered { submitted: 0, .. }) => None,
             CoordinatorNodeEvent::Scheduler(event) => panic!("there are no tasks: {event:?}"),
         }
     }
@@ -112,7 +114,7 @@ impl<M: Speaks> Process<M> {
         let mut effects = Effects::new();
         machine.step(now, input, &mut effects);
         machine.assert_invariants();
-        let batch = self.outbox.drain(now, &mut effects, |released| left.push(sort(released)));
+        let batch = self.outbox.drain(now, &mut effects, |released| left.extend(sort(released)));
         if let Some(batch) = batch {
             self.unsynced.push((batch.records, batch.pledge));
         }
@@ -129,7 +131,7 @@ impl<M: Speaks> Process<M> {
         let mut left = Vec::new();
         for (records, pledge) in self.unsynced.drain(..) {
             self.synced.extend(records);
-            self.outbox.confirm(pledge.synced(), |released| left.push(sort(released)));
+            self.outbox.confirm(pledge.synced(), |released| left.extend(sort(released)));
         }
         left
     }
@@ -143,10 +145,10 @@ impl<M: Speaks> Process<M> {
     }
 }
 
-fn sort<M: Speaks>(released: Released<M>) -> Left<M::Reply> {
+fn sort<M: Speaks>(released: Released<M>) -> Option<Left<M::Reply>> {
     match released {
-        Released::Message { to, message } => Left::Message { to, message: M::say(message) },
-        Released::Reply(reply) => Left::Reply(reply),
-        Released::Event { event, .. } => Left::Event(M::tell(event)),
+        Released::Message { to, message } => Some(Left::Message { to, message: M::say(message) }),
+        Released::Reply(reply) => Some(Left::Reply(reply)),
+        Released::Event { event, .. } => M::tell(event).map(Left::Event),
     }
 }
