@@ -3,6 +3,7 @@
 
 mod arrows;
 mod determinism;
+mod recovery;
 
 use libtest_mimic::{Arguments, Trial};
 use squall_cluster::Cluster;
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
     let mut trials: Vec<Trial> = squall::suite::trials::<Cluster>("scenarios");
     trials.extend(arrows::trials());
     trials.extend(determinism::trials());
+    trials.extend(recovery::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
