@@ -88,6 +88,7 @@ fn see(ranks: u32, seed: u64) -> Result<Seen, Failed> {
     Ok(seen)
 }
 
+#[expect(clippy::print_stdout, reason = "the figures are what the test is read for")]
 fn three_round_trips() -> Result<(), Failed> {
     for seed in 0..SEEDS {
         let seen = see(64, seed)?;
@@ -103,6 +104,8 @@ fn three_round_trips() -> Result<(), Failed> {
     Ok(())
 }
 
+#[expect(clippy::print_stdout, reason = "the figures are what the test is read for")]
+#[expect(clippy::disallowed_methods, reason = "a larger test, for whoever asks for it")]
 fn messages_per_member() -> Result<(), Failed> {
     // A thousand ranks take a while: `SQUALL_RANKS=1024` adds them.
     let more = std::env::var("SQUALL_RANKS").ok();
