@@ -1,8 +1,8 @@
 //! What scheduler, workers and clients tell the history. Checkers read nothing else of them.
 
 use crate::{
-    AttemptId, BreakerChange, BreakerKey, Checkpoint, CheckpointSeq, End, Generation, HardwareClass, Incarnation,
-    Issue, Outcome, Placement, Reception, Report, Resources, Settlement, Shape, Standing, Strategy, TaskRefusal,
+    AttemptId, BreakerChange, BreakerKey, BreakerState, Checkpoint, CheckpointSeq, End, Generation, Incarnation, Issue,
+    Offer, Outcome, Placement, Reception, Report, Resources, Settlement, Shape, Standing, Strategy, Task, TaskRefusal,
     TaskSpec, TaskType,
 };
 use alloc::sync::Arc;
@@ -93,8 +93,30 @@ pub enum Move {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Event {
-    // ---- the scheduler: tasks
-    /// The process started again on what its disk holds; `Resumed` and `Reserved` for each lease follow.
+    // ---- the scheduler: what a process finds on its disk
+    /// A worker that offered itself, and whose incarnation hadn't ended.
+    WorkerRecalled {
+        /// Its id.
+        worker: Text,
+        /// Its incarnation.
+        incarnation: Incarnation,
+        /// What it has.
+        offer: Arc<Offer>,
+    },
+    /// A breaker that has ever changed.
+    BreakerRecalled {
+        /// Which.
+        key: BreakerKey,
+        /// How it is.
+        state: BreakerState,
+    },
+    /// A task that hasn't ended.
+    TaskRecalled {
+        /// All that is known of it.
+        task: Arc<Task>,
+    },
+    /// That is all: the process started again on what its disk holds. Told once per life, before anything else is done; a
+    /// process that finds nothing says nothing.
     Recovered {
         /// Its uptime, in all its lives.
         uptime: Span,
@@ -105,17 +127,7 @@ pub enum Event {
         /// How many of them have ended.
         ended: u64,
     },
-    /// After a start: an attempt still holds its task.
-    Resumed {
-        /// Which task.
-        task: Text,
-        /// Which attempt.
-        attempt: AttemptId,
-        /// The worker's id.
-        worker: Text,
-        /// The worker's incarnation.
-        incarnation: Incarnation,
-    },
+    // ---- the scheduler: tasks
     /// A task was accepted.
     Submitted {
         /// What it is.
@@ -267,10 +279,8 @@ pub enum Event {
         worker: Text,
         /// Its incarnation.
         incarnation: Incarnation,
-        /// Its class.
-        class: HardwareClass,
         /// What it has.
-        resources: Resources,
+        offer: Arc<Offer>,
     },
     /// A worker gets no more work, because it asked for that.
     Draining {
@@ -443,8 +453,10 @@ pub enum Event {
 }
 
 kinds!(Event {
+    worker_recalled => WorkerRecalled { .. },
+    breaker_recalled => BreakerRecalled { .. },
+    task_recalled => TaskRecalled { .. },
     tasks_recovered => Recovered { .. },
-    resumed => Resumed { .. },
     task_submitted => Submitted { .. },
     task_declined => Declined { .. },
     assigned => Assigned { .. },

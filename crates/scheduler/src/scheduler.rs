@@ -207,12 +207,27 @@ impl Scheduler {
         self.looked = self.earlier;
         self.booted = Some(now);
         if restarted {
-            let Snapshot { uptime, attempt, submitted, ended, .. } = self.durable;
-            effects.event(Event::Recovered { uptime, attempt, submitted, ended });
+            self.recall(effects);
         }
         self.restore_breakers();
         self.restore_workers();
         self.restore_tasks(effects);
+    }
+
+    /// Tells what the disk holds. A process that died may have recorded more than it told.
+    fn recall(&self, effects: &mut Out) {
+        let Snapshot { uptime, attempt, submitted, ended, tasks, workers, breakers, .. } = &self.durable;
+        for (&incarnation, (worker, offer)) in workers {
+            effects.event(Event::WorkerRecalled { worker: worker.clone(), incarnation, offer: offer.clone() });
+        }
+        for (key, &state) in breakers {
+            effects.event(Event::BreakerRecalled { key: key.clone(), state });
+        }
+        for task in tasks.values().filter(|task| !matches!(task.state, TaskState::Terminal { .. })) {
+            effects.event(Event::TaskRecalled { task: Arc::new(task.clone()) });
+        }
+        let (uptime, attempt, submitted, ended) = (*uptime, *attempt, *submitted, *ended);
+        effects.event(Event::Recovered { uptime, attempt, submitted, ended });
     }
 
     /// Fits what waits, runs and has its time into the order of this life.
@@ -235,8 +250,6 @@ impl Scheduler {
                     // Perhaps it was never sent; who runs it already says so again.
                     unanswered.push((lease.attempt, id.clone()));
                     let (attempt, incarnation, resources) = (lease.attempt, lease.incarnation, lease.resources);
-                    let (task, worker) = (id.clone(), lease.worker.clone());
-                    effects.event(Event::Resumed { task, attempt, worker, incarnation });
                     effects.event(Event::Reserved { attempt, incarnation, resources });
                 }
             }

@@ -86,6 +86,12 @@ impl Cluster {
         &self.peer_knobs
     }
 
+    /// The settings of the scheduler.
+    #[must_use]
+    pub fn scheduler_knobs(&self) -> &squall_scheduler::Knobs {
+        &self.scheduler_knobs
+    }
+
     /// Who decides about membership.
     #[must_use]
     pub fn authority(&self) -> Authority {

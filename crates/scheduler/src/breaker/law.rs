@@ -17,6 +17,12 @@ impl Factor {
         if denominator == 0 || numerator < denominator { None } else { Some(Self { numerator, denominator }) }
     }
 
+    /// Numerator and denominator.
+    #[must_use]
+    pub const fn parts(self) -> (u32, u32) {
+        (self.numerator, self.denominator)
+    }
+
     /// `whole` times this, rounded down.
     const fn times(self, whole: u64) -> u128 {
         whole as u128 * self.numerator as u128 / self.denominator as u128

@@ -105,12 +105,11 @@ impl Scheduler {
             return ignore(Ignored::LimitReached, Some(incarnation), effects);
         }
         self.commit(Record::Offered { worker: id.clone(), incarnation, offer: offer.clone() }, effects);
-        let (class, resources) = (offer.class, offer.resources);
-        self.by_class.entry(class).or_default().insert(id.clone(), incarnation);
-        let worker = Worker { address: Some(from), ..Worker::new(id.clone(), offer) };
+        self.by_class.entry(offer.class).or_default().insert(id.clone(), incarnation);
+        let worker = Worker { address: Some(from), ..Worker::new(id.clone(), offer.clone()) };
         self.workers.insert(incarnation, worker);
         self.forget_breakers(effects);
-        effects.event(Event::Offered { worker: id, incarnation, class, resources });
+        effects.event(Event::Offered { worker: id, incarnation, offer });
         effects.send(from, Message::Offered { incarnation });
         self.queue.unblock();
     }

@@ -254,3 +254,30 @@ fn a_result_that_is_too_long_is_a_failure() {
     assert_eq!(rig.report("b", lease, Report::Succeeded { result: Arc::from([0; 4]) }), Reception::Accepted);
     assert!(matches!(rig.outcome("b"), Some(Outcome::Succeeded { .. })));
 }
+
+#[test]
+fn a_process_that_starts_again_tells_what_it_found() {
+    let mut rig = Rig::new(|_| {});
+    rig.restart();
+    assert_eq!(rig.kinds(), Vec::<&str>::new(), "nothing");
+    let w1 = rig.worker(1);
+    let ended = rig.start("a").expect("there is room");
+    rig.succeed("a", ended);
+    let (attempt, _) = rig.start("b").expect("there is room");
+    rig.submit(TaskSpec { class: "gpu".into(), ..task("c") });
+    rig.restart();
+    assert_eq!(
+        rig.kinds(),
+        ["worker_recalled", "task_recalled", "task_recalled", "tasks_recovered", "reserved", "held"]
+    );
+    let [Event::WorkerRecalled { incarnation, .. }, Event::TaskRecalled { task: b }, _, recovered, ..] =
+        &rig.events[..]
+    else {
+        panic!("{:?}", rig.events)
+    };
+    assert_eq!(*incarnation, w1);
+    assert!(matches!(&b.state, crate::TaskState::Leased(lease) if lease.attempt == attempt));
+    assert!(
+        matches!(recovered, Event::Recovered { submitted: 3, ended: 1, attempt: newest, .. } if *newest == attempt)
+    );
+}
