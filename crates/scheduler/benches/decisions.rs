@@ -4,7 +4,7 @@
 //! the same run: with ten thousand times as many tasks a decision should cost a few times as much, and with a hundred times
 //! as many eligible workers at most a hundred times.
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
-#![expect(clippy::disallowed_methods, reason = "a bench measures time")]
+#![expect(clippy::disallowed_types, reason = "a bench measures time")]
 
 use squall_machine::{Address, Durable, Effects, Input, Machine, Outbox, Released, Text, Time};
 use squall_scheduler::{
