@@ -6,6 +6,7 @@ mod checkpoints;
 mod failures;
 mod leases;
 mod placement;
+mod properties;
 
 use super::{Call, Departure, Roster, Scheduler};
 use crate::{
