@@ -132,6 +132,9 @@ pub(crate) struct ExploreArguments {
     /// One line of JSON, with the counterexample as a trace
     #[arg(long)]
     pub(crate) json: bool,
+    /// No messages in the counterexample, only events and what the search did
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, Args)]

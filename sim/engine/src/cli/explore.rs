@@ -47,6 +47,11 @@ pub(crate) fn explore<S: System>(arguments: &ExploreArguments, ui: &mut Ui, stop
     if arguments.json {
         ui.line(format_args!("{}", json_line(&scenario, &explored, status, seed, wall_ns)));
     } else {
+        if let End::Violated(found) = &explored.end {
+            for line in shown(found, arguments.quiet) {
+                ui.line(format_args!("{line}"));
+            }
+        }
         tell(&scenario, &explored, status, seed, wall_ns, ui);
     }
     if status == Status::Pass { OK } else { status.exit_code() }
@@ -70,11 +75,6 @@ fn a_second(count: u64, wall_ns: u64) -> u64 {
 
 fn tell<S: System>(scenario: &Scenario<S>, explored: &Explored, status: Status, seed: u64, wall_ns: u64, ui: &mut Ui) {
     let (name, states) = (&scenario.name, explored.states);
-    if let End::Violated(found) = &explored.end {
-        for line in &found.trace {
-            ui.line(format_args!("{line}"));
-        }
-    }
     ui.line(format_args!(
         "{} {name}  {}, {}, depth {}  {}",
         word(status),
@@ -99,6 +99,13 @@ fn tell<S: System>(scenario: &Scenario<S>, explored: &Explored, status: Status, 
         );
         ui.line(format_args!("   Reproduce: {} explore {path}{of_seed}", ui.program.clone()));
     }
+}
+
+/// The lines of a counterexample; if `quiet`, those of its messages are left out.
+fn shown(found: &Counterexample, quiet: bool) -> impl Iterator<Item = &str> {
+    let is_message = |entry: &Value| matches!(entry["what"].as_str(), Some("sent" | "delivered" | "dropped"));
+    let lines = found.trace.iter().zip(&found.entries);
+    lines.filter(move |(_, entry)| !(quiet && is_message(entry))).map(|(line, _)| line.as_str())
 }
 
 /// How a search ended, for people.
@@ -179,6 +186,18 @@ mod tests {
         ] {
             assert_eq!(status(&end, violates).exit_code(), code, "{end:?} {violates:?}");
         }
+    }
+
+    #[test]
+    fn a_quiet_counterexample_has_no_messages() {
+        let breach = Breach::of("ME1", "seen");
+        let (trace, entries) = ["truth", "sent", "delivered", "dropped", "event"]
+            .map(|what| (what.to_owned(), json!({ "what": what, "kind": "echo" })))
+            .into_iter()
+            .unzip();
+        let found = Counterexample { breach, moves: 3, at_ns: 0, trace, entries };
+        assert_eq!(shown(&found, true).collect::<Vec<_>>(), ["truth", "event"]);
+        assert_eq!(shown(&found, false).count(), 5);
     }
 
     #[test]
