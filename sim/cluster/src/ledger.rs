@@ -4,6 +4,7 @@
 //! cluster. Each part remembers no more than its properties need.
 
 mod agreement;
+mod votes;
 
 use crate::Cluster;
 use agreement::Agreement;

@@ -1,16 +1,19 @@
 //! Agreement of peers, as far as events alone tell it.
 
+use super::votes::Votes;
 use crate::Cluster;
 use squall::{Breach, NodeId};
-use squall_recovery::{Ballot, Communicator, CommunicatorId, Event, Generation, Incarnation, Value};
-use std::collections::BTreeMap;
+use squall_recovery::{Ballot, Communicator, CommunicatorId, Event, Generation, Incarnation, Rank, Value};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// AG1: a generation is decided once for all. AG2: who is named dead by a fresh value gave no promise that counted for it. AG7:
-/// promises never go back, and nothing is accepted below one. CM1: a generation is one communicator, and each member is who it
-/// says. CM4: generations rise.
+/// AG1: a generation is decided once for all. AG2: who is named dead by a fresh value was suspected, and gave no promise that
+/// counted for it. AG7: promises never go back, and nothing is accepted below one. AG9, AG10: see [`Votes`]. CM1: a generation is
+/// one communicator, and each member is who it says. CM4: generations rise.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Agreement {
+    suspected: BTreeSet<(Generation, Rank)>,
+    votes: Votes,
     decided: BTreeMap<Generation, Value>,
     promised: BTreeMap<(NodeId, Generation), Ballot>,
     groups: BTreeMap<Generation, (Arc<Communicator>, CommunicatorId)>,
@@ -24,17 +27,22 @@ impl Agreement {
     }
 
     pub(super) fn judge(&mut self, cluster: &Cluster, node: NodeId, event: &Event) -> Result<(), Breach> {
+        if let Event::Proposed { generation, value, adopted: None, counted, .. } = event {
+            self.propose(*generation, value, counted)?;
+        }
+        if let Event::Proposed { generation, .. }
+        | Event::Accepted { generation, .. }
+        | Event::Decided { generation, .. } = event
+            && let Some((group, _)) = self.groups.get(generation)
+        {
+            self.votes.judge(cluster, node, group, event)?;
+        }
         match event {
-            Event::Decided { generation, value, .. } => self.decide(*generation, value),
-            Event::Proposed { generation, value, adopted: None, counted, .. } => {
-                match value.dead.iter().find(|rank| counted.contains(rank)) {
-                    None => Ok(()),
-                    Some(rank) => {
-                        let message = format!("rank {rank} of generation {generation} is named dead, and promised");
-                        Err(Breach::of("AG2", message))
-                    }
-                }
+            Event::Suspected { generation, rank } => {
+                self.suspected.insert((*generation, *rank));
+                Ok(())
             }
+            Event::Decided { generation, value, .. } => self.decide(*generation, value),
             Event::Promised { generation, ballot } => self.promise(node, *generation, *ballot, "promises"),
             Event::Accepted { generation, ballot, .. } => self.promise(node, *generation, *ballot, "accepts at"),
             Event::Installed { communicator, group, rank, incarnation, .. } => {
@@ -47,6 +55,23 @@ impl Agreement {
             }
             _ => Ok(()),
         }
+    }
+
+    fn propose(&self, generation: Generation, value: &Value, counted: &BTreeSet<Rank>) -> Result<(), Breach> {
+        for rank in value.dead.iter() {
+            let problem = if !self.suspected.contains(&(generation, *rank)) {
+                "but nobody suspected it"
+            } else if counted.contains(rank) {
+                "but its promise counted in this ballot"
+            } else {
+                continue;
+            };
+            return Err(Breach::of(
+                "AG2",
+                format!("rank {rank} of generation {generation} is proposed dead, {problem}"),
+            ));
+        }
+        Ok(())
     }
 
     fn decide(&mut self, generation: Generation, value: &Value) -> Result<(), Breach> {
@@ -90,7 +115,7 @@ impl Agreement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkers::peers::testing::{R, accepted, decided, installed, promised, proposed};
+    use crate::checkers::peers::testing::{R, accepted, decided, installed, promised, proposed, suspects};
     use crate::{Authority, Settings, Topology, Workload};
     use squall::System;
 
@@ -110,8 +135,9 @@ mod tests {
         for (events, breach) in [
             (vec![(0, decided(1, (1, 0), &[4], &[0, 1, 2])), (1, decided(1, (3, 1), &[4], &[1, 2, 3]))], None),
             (vec![(0, decided(1, (1, 0), &[4], &[0, 1, 2])), (1, decided(1, (3, 1), &[3], &[1, 2, 3]))], Some("AG1")),
-            (vec![(0, proposed(1, (1, 0), &[4], None, &[0, 1, 2]))], None),
-            (vec![(0, proposed(1, (1, 0), &[2], None, &[0, 1, 2]))], Some("AG2")),
+            (vec![(1, suspects(1, 4)), (0, proposed(1, (1, 0), &[4], None, &[0, 1, 2]))], None),
+            (vec![(1, suspects(1, 2)), (0, proposed(1, (1, 0), &[2], None, &[0, 1, 2]))], Some("AG2")),
+            (vec![(1, suspects(2, 4)), (0, proposed(1, (1, 0), &[4], None, &[0, 1, 2]))], Some("AG2")),
             (vec![(0, proposed(1, (2, 0), &[2], Some((1, 1)), &[0, 1, 2]))], None),
             (vec![(0, promised(1, (2, 1))), (0, accepted(1, (2, 1), &[4])), (1, promised(1, (1, 0)))], None),
             (vec![(0, promised(1, (2, 1))), (0, promised(1, (1, 2)))], Some("AG7")),
@@ -122,6 +148,35 @@ mod tests {
             (vec![(0, installed(3, 0, &four, None)), (0, installed(2, 0, &four, None))], Some("CM4")),
         ] {
             assert_eq!(check(&events), breach, "{events:?}");
+        }
+    }
+
+    #[test]
+    fn a_quorum_accepts_what_is_decided_and_binds_what_is_proposed() {
+        let all = [0, 1, 2, 3, 4];
+        let found = |rank: usize| (rank, installed(1, rank as u32, &all, None));
+        let accepts = |ranks: &[usize], at, dead: &[u32]| -> Vec<(usize, Event)> {
+            ranks.iter().map(|rank| (*rank, accepted(1, at, dead))).collect()
+        };
+        let again = |dead: &[u32], adopted| (1, proposed(1, (3, 1), dead, adopted, &[0, 1, 2]));
+        let suspected = [(0, suspects(1, 3)), (0, suspects(1, 4))];
+        let three = accepts(&[0, 1, 2], (1, 0), &[4]);
+        let two = accepts(&[0, 1], (1, 0), &[4]);
+        for (votes, last, breach) in [
+            (&three, (0, decided(1, (1, 0), &[4], &[0, 1, 2])), None),
+            (&three, (0, decided(1, (1, 0), &[4], &[0, 1])), Some("AG9")),
+            (&three, (0, decided(1, (1, 0), &[4], &[0, 1, 3])), Some("AG9")),
+            (&three, (0, decided(1, (1, 0), &[3], &[0, 1, 2])), Some("AG9")),
+            (&three, (0, decided(1, (2, 0), &[4], &[0, 1, 2])), Some("AG9")),
+            (&three, again(&[4], Some((1, 0))), None),
+            (&three, again(&[3], None), Some("AG10")),
+            (&three, (1, proposed(2, (3, 1), &[3], Some((1, 0)), &[0, 1, 2])), None),
+            (&two, again(&[3], None), None),
+            (&[&two[..], &[again(&[3], None)]].concat(), (2, accepted(1, (1, 0), &[4])), Some("AG10")),
+            (&[again(&[4], Some((1, 0)))].to_vec(), again(&[4], Some((1, 0))), Some("AG10")),
+        ] {
+            let events = [&[found(0)][..], &suspected, votes, std::slice::from_ref(&last)].concat();
+            assert_eq!(check(&events), breach, "{votes:?}, then {last:?}");
         }
     }
 

@@ -111,7 +111,7 @@ impl Fold {
 }
 
 /// Whether so many of `size` decide: more than half of them, or exactly half with rank 0. Counted here anew.
-pub(super) fn decides(voters: &BTreeSet<Rank>, size: u32) -> bool {
+pub(crate) fn decides(voters: &BTreeSet<Rank>, size: u32) -> bool {
     let counted = voters.iter().filter(|rank| rank.0 < size).count() as u32;
     counted > size - counted || counted == size - counted && voters.contains(&Rank(0))
 }

@@ -22,7 +22,7 @@ mod rb2;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub(crate) use fold::termination_bound;
+pub(crate) use fold::{decides, termination_bound};
 
 use crate::Cluster;
 use squall::{Checker, Entry, Fact};

@@ -73,7 +73,7 @@ pub(super) fn active(generation: u64, rank: u32) -> Event {
     Event::GroupActive { generation, communicator: CommunicatorId(generation.0), rank: Rank(rank), size: 5 }
 }
 
-pub(super) fn suspects(generation: u64, rank: u32) -> Event {
+pub(crate) fn suspects(generation: u64, rank: u32) -> Event {
     Event::Suspected { generation: Generation(generation), rank: Rank(rank) }
 }
 
