@@ -3,6 +3,7 @@
 
 mod arrows;
 mod determinism;
+mod exhibit;
 mod recovery;
 
 use libtest_mimic::{Arguments, Trial};
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
     trials.extend(arrows::trials());
     trials.extend(determinism::trials());
     trials.extend(recovery::trials());
+    trials.extend(exhibit::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

@@ -1,7 +1,7 @@
 //! What is healed after the fault phase, and how long it may take until everything is well again.
 
 use crate::checkers::peers::termination_bound;
-use crate::{Authority, Cluster, NodeKind};
+use crate::{Cluster, NodeKind};
 use squall::{NodeId, NodeSet};
 use squall_machine::{Random, Span};
 
@@ -13,7 +13,7 @@ use squall_machine::{Random, Span};
 /// Of peers, half of the runs heal all, and the others a random majority: whether a quorum is left among them is for the
 /// checkers to see.
 pub(crate) fn core(cluster: &Cluster, random: &mut Random) -> NodeSet {
-    if cluster.authority() == Authority::Peers {
+    if cluster.authority().is_of_peers() {
         return core_of_peers(cluster.kinds.len(), random);
     }
     let all = |kind: NodeKind| -> Vec<NodeId> {
@@ -42,7 +42,7 @@ pub(crate) fn core(cluster: &Cluster, random: &mut Random) -> NodeSet {
 /// nobody completes, when the phase begins; its client may rest before it asks again; a subscriber speaks once per poll;
 /// and whatever was lost just before is said again after `resend`, thrice until the coordinator counts as lost.
 pub(crate) fn bound(cluster: &Cluster, delay: Span, sync: Span) -> Span {
-    if cluster.authority() == Authority::Peers {
+    if cluster.authority().is_of_peers() {
         return bound_of_peers(cluster, delay);
     }
     let knobs = cluster.knobs();

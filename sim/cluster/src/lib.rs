@@ -6,6 +6,7 @@ pub mod checkers;
 mod convergence;
 mod ledger;
 mod node;
+mod published;
 mod replica;
 mod settings;
 mod topology;
@@ -14,11 +15,13 @@ mod workload;
 
 pub use ledger::ClusterLedger;
 pub use node::{Event, Message, Node, Order, Record, Snapshot};
+pub use published::Published;
 pub use replica::Replica;
 pub use settings::Settings;
 pub use topology::{Authority, Policy, Topology};
 pub use workload::{Shrink, SlowSteps, Who, Workload};
 
+use published::PublishedConfig;
 use squall::{Checker, InvalidKey, Layout, NodeId, NodeSet, NodeState, Start, System};
 use squall_coordinator::{Capacity, Knobs, Role, Status};
 use squall_machine::{Random, Span, Time};
@@ -212,6 +215,13 @@ impl Cluster {
         }
     }
 
+    /// The same process, by the published protocol.
+    fn published(&self, start: &Start) -> PublishedConfig {
+        let PeerConfig { member, founders, seed, knobs, .. } = self.peer(start).peer;
+        let step = (self.workload.step.low, self.workload.step.high);
+        PublishedConfig { member, founders, step, seed, knobs }
+    }
+
     fn member(&self, start: &Start, role: Role) -> MemberConfig {
         let name = self.name(start.node);
         let id = self.topology.twins.get(name).map_or(name, String::as_str);
@@ -268,7 +278,7 @@ impl System for Cluster {
         let knobs = Arc::new(knobs.knobs()?);
         let layout = topology.layout()?;
         let founders = topology.founders(&layout.nodes)?;
-        if topology.authority == Authority::Peers && topology.replicas > peer_knobs.members_max {
+        if topology.authority.is_of_peers() && topology.replicas > peer_knobs.members_max {
             let problem =
                 format!("{} replicas are more than the {} of a group", topology.replicas, peer_knobs.members_max);
             return Err(InvalidKey::new(&["knobs", "members_max"], problem));
@@ -306,6 +316,9 @@ impl System for Cluster {
                 let config = ObserverConfig { coordinator, seed: start.seed, knobs: self.knobs.clone() };
                 Node::Subscriber(Box::new(ObserverNode::new(&config)))
             }
+            NodeKind::Peer if self.topology.authority == Authority::Published => {
+                Node::Published(Box::new(Published::new(self.published(start))))
+            }
             NodeKind::Peer => Node::Peer(Box::new(PeerNode::new(self.peer(start)))),
         }
     }
@@ -328,6 +341,7 @@ impl System for Cluster {
             Node::Worker(worker) => ClusterView::Member(worker.status(now)),
             Node::Subscriber(observer) => ClusterView::Observer(observer.status()),
             Node::Peer(peer) => ClusterView::Peer(Box::new(peer.peer().status())),
+            Node::Published(peer) => ClusterView::Peer(Box::new(peer.status())),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What runs on a node: one of the nodes that are shipped, in one type, with its local clients.
 
+use crate::published::Published;
 use crate::replica::Replica;
 use serde::{Deserialize, Serialize};
 use squall_machine::{Durable, Effects, Input, Machine, Time, kinds_of_parts};
@@ -24,6 +25,8 @@ pub enum Node {
     Subscriber(Box<ObserverNode>),
     /// A replica where the peers decide about membership.
     Peer(Box<PeerNode>),
+    /// The same by the published protocol.
+    Published(Box<Published>),
 }
 
 /// Everything that travels between the nodes of a cluster. In one cluster there is one authority: the coordinator, or the peers.
@@ -272,6 +275,27 @@ impl Part for PeerNode {
     }
 }
 
+impl Part for Published {
+    fn own_message(message: Message) -> Option<Self::Message> {
+        match message {
+            Message::Peer(PeerNodeMessage::Recovery(message)) => Some(message),
+            Message::Peer(PeerNodeMessage::Work(_)) | Message::Coordinator(_) | Message::Task(_) => None,
+        }
+    }
+
+    fn own_record(_: Record) -> Option<Self::Record> {
+        None
+    }
+
+    fn own_snapshot(snapshot: Snapshot) -> Option<Self::Snapshot> {
+        matches!(snapshot, Snapshot::Peer).then_some(())
+    }
+
+    fn own_request(order: Order) -> Option<Self::Request> {
+        (order == Order::Recover).then_some(PeerRequest::Recover)
+    }
+}
+
 impl Message {
     fn of_coordinator(self) -> Option<squall_coordinator::Message> {
         match self {
@@ -341,6 +365,7 @@ impl Machine for Node {
             Self::Worker(part) => drive(&mut **part, now, input, effects),
             Self::Subscriber(part) => drive(&mut **part, now, input, effects),
             Self::Peer(part) => drive(&mut **part, now, input, effects),
+            Self::Published(part) => drive(&mut **part, now, input, effects),
         }
     }
 
@@ -351,6 +376,7 @@ impl Machine for Node {
             Self::Worker(part) => part.deadline(),
             Self::Subscriber(part) => part.deadline(),
             Self::Peer(part) => part.deadline(),
+            Self::Published(part) => part.deadline(),
         }
     }
 
@@ -360,7 +386,7 @@ impl Machine for Node {
             Self::Replica(part) => Snapshot::Member(part.snapshot()),
             Self::Worker(part) => Snapshot::Member(part.snapshot()),
             Self::Subscriber(part) => Snapshot::Member(part.snapshot()),
-            Self::Peer(_) => Snapshot::Peer,
+            Self::Peer(_) | Self::Published(_) => Snapshot::Peer,
         }
     }
 
@@ -371,6 +397,7 @@ impl Machine for Node {
             Self::Worker(part) => part.assert_invariants(),
             Self::Subscriber(part) => part.assert_invariants(),
             Self::Peer(part) => part.assert_invariants(),
+            Self::Published(part) => part.assert_invariants(),
         }
     }
 }

@@ -77,7 +77,7 @@ macro_rules! settings {
                         $((stringify!($peer_span), self.$peer_span.is_some()),)+
                         $((stringify!($peer_count), self.$peer_count.is_some()),)+
                     ].to_vec(),
-                    Authority::Peers => [
+                    Authority::Peers | Authority::Published => [
                         $((stringify!($span), self.$span.is_some()),)+
                         $((stringify!($count), self.$count.is_some()),)+
                     ].to_vec(),

@@ -74,6 +74,19 @@ pub enum Authority {
     Coordinator,
     /// The replicas among themselves.
     Peers,
+    /// The replicas among themselves, by the protocol as it was first published, flaws included: the exhibit. It does not ship.
+    Published,
+}
+
+impl Authority {
+    /// Whether the replicas decide among themselves, in whatever way.
+    #[must_use]
+    pub const fn is_of_peers(self) -> bool {
+        match self {
+            Self::Coordinator => false,
+            Self::Peers | Self::Published => true,
+        }
+    }
 }
 
 impl Default for Topology {
@@ -105,7 +118,7 @@ impl Topology {
                 (NodeKind::Worker, self.workers),
                 (NodeKind::Subscriber, self.subscribers),
             ],
-            Authority::Peers => vec![(NodeKind::Peer, self.replicas)],
+            Authority::Peers | Authority::Published => vec![(NodeKind::Peer, self.replicas)],
         };
         kinds.into_iter().flat_map(|(kind, count)| (0..count).map(move |index| (kind, index))).collect()
     }
@@ -163,18 +176,19 @@ impl Topology {
 
     /// Keys that mean nothing under the authority in force.
     fn check_authority(&self) -> Result<(), InvalidKey> {
-        let set: &[(&str, bool)] = match self.authority {
-            Authority::Coordinator => {
-                &[("joiners", !self.joiners.is_empty()), ("policy", self.policy != Policy::Automatic)]
-            }
-            Authority::Peers => &[
-                ("workers", self.workers > 0),
-                ("subscribers", self.subscribers > 0),
-                ("world_size", self.world_size != 1),
-                ("replicas_subscribe", self.replicas_subscribe),
-                ("workers_subscribe", self.workers_subscribe),
-                ("twins", !self.twins.is_empty()),
-            ],
+        let of_product = [("joiners", !self.joiners.is_empty()), ("policy", self.policy != Policy::Automatic)];
+        let of_coordinator = [
+            ("workers", self.workers > 0),
+            ("subscribers", self.subscribers > 0),
+            ("world_size", self.world_size != 1),
+            ("replicas_subscribe", self.replicas_subscribe),
+            ("workers_subscribe", self.workers_subscribe),
+            ("twins", !self.twins.is_empty()),
+        ];
+        let set: Vec<(&str, bool)> = match self.authority {
+            Authority::Coordinator => of_product.to_vec(),
+            Authority::Peers => of_coordinator.to_vec(),
+            Authority::Published => [&of_product[..], &of_coordinator[..]].concat(),
         };
         match set.iter().find(|(_, is_set)| *is_set) {
             Some((key, _)) => Err(InvalidKey::new(&["topology", key], "has no meaning under this authority")

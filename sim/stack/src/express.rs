@@ -2,7 +2,7 @@
 
 use squall::scenario::Need;
 use squall::{Action, InvalidKey, Scenario};
-use squall_cluster::{Authority, Cluster};
+use squall_cluster::Cluster;
 
 /// The most nodes: the coordinator has a port for each.
 const NODES_MAX: usize = 4_096;
@@ -17,7 +17,7 @@ pub(crate) fn refuses(scenario: &Scenario<Cluster>) -> Vec<InvalidKey> {
         };
         refused.push(InvalidKey::new(&["needs", &index.to_string()], problem).hint(ELSEWHERE));
     }
-    if scenario.system.authority() == Authority::Peers {
+    if scenario.system.authority().is_of_peers() {
         let problem =
             "under the stack there are only clusters with a coordinator: the shell has no transport for peers yet";
         refused.push(InvalidKey::new(&["topology", "authority"], problem).hint(ELSEWHERE));

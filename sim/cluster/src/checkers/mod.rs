@@ -65,7 +65,7 @@ pub const PROPERTIES: &[&str] = &[
 pub fn all(cluster: &Cluster) -> Vec<Box<dyn Checker<Cluster>>> {
     match cluster.authority() {
         Authority::Coordinator => of_coordinator(),
-        Authority::Peers => peers::all(),
+        Authority::Peers | Authority::Published => peers::all(),
     }
 }
 
