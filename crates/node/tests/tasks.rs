@@ -56,6 +56,7 @@ struct Judge {
     cancelled: BTreeSet<Text>,
     succeeded: BTreeSet<Text>,
     attempts: BTreeSet<AttemptId>,
+    over: BTreeSet<AttemptId>,
     completed: BTreeMap<Text, Checkpoint>,
     restored: u32,
     fenced: u32,
@@ -63,6 +64,9 @@ struct Judge {
 
 impl Judge {
     fn hear(&mut self, event: &Event) {
+        if let Event::Accepted { attempt, .. } | Event::Fenced { attempt, .. } = event {
+            assert!(self.over.insert(*attempt), "attempt {attempt} ends twice");
+        }
         match event {
             Event::Assigned { task, attempt, restore, .. } => {
                 assert!(self.attempts.insert(*attempt), "attempt {attempt} twice");
@@ -73,6 +77,7 @@ impl Judge {
                 assert!(self.succeeded.insert(task.clone()), "{task} succeeds twice");
             }
             Event::Completed { task, checkpoint, .. } => {
+                assert!(!self.over.contains(&checkpoint.attempt), "a checkpoint of attempt {}", checkpoint.attempt);
                 let older = self.completed.insert(task.clone(), *checkpoint);
                 assert!(older.is_none_or(|older| older.seq < checkpoint.seq), "checkpoints of {task} out of order");
             }

@@ -520,11 +520,11 @@ fn the_store_forgets_what_nobody_goes_back_to() {
         bench.complete(4, seq);
         let given = bench.kept(4, seq, Reception::Accepted);
         deleted.extend(given.messages.iter().filter_map(|message| match message {
-            AgentMessage::Store(StoreMessage::Delete { below, .. }) => Some(below.0),
+            AgentMessage::Store(StoreMessage::Delete { below, .. }) => Some((seq, below.0)),
             _ => None,
         }));
     }
-    assert_eq!(deleted, [6, 7], "two are kept, the one that it went on from as long as it is one of them");
+    assert_eq!(deleted, [(7, 6), (8, 7)], "two are kept, the one that it went on from as long as it is one of them");
     assert_eq!(bench.pass(600).count("store_delete"), 1, "until it is answered");
     let answer = |below| StoreMessage::Deleted { task: "t".into(), below: CheckpointSeq(below) };
     assert_eq!(bench.stores(answer(6)).ignored(), Some(Ignored::StaleAnswer));
