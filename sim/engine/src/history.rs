@@ -219,6 +219,8 @@ impl Truth {
 pub enum DownCause {
     /// A fault killed it.
     Crash,
+    /// It ended itself.
+    Abort,
     /// A synced record could not be read at its start.
     Unreadable,
     /// It is outside the core that is healed at the end.

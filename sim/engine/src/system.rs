@@ -45,6 +45,10 @@ pub trait System: Sized + Send + Sync + fmt::Debug + 'static {
     /// The cases that `squall bench` measures: a name, and a scenario file without faults.
     const BENCHES: &'static [(&'static str, &'static str)] = &[];
 
+    /// What the engine asks of every node of the core when the liveness phase begins, one of
+    /// [`REQUESTS`](System::REQUESTS): to begin nothing new. Nodes without that request aren't asked.
+    const QUIET: Option<&'static str> = None;
+
     /// Builds the system from its tables.
     ///
     /// # Errors
@@ -63,6 +67,15 @@ pub trait System: Sized + Send + Sync + fmt::Debug + 'static {
 
     /// What a node looks like from outside.
     fn view(&self, node: &Self::Node, now: squall_machine::Time) -> Self::View;
+
+    /// Whether a process has ended itself, as one does that a task kills, and after how long its supervisor starts it again.
+    /// Asked after each step. It dies like any crashed one: what it hadn't synced is gone, what it said before is on its way.
+    /// It is nobody's fault: it takes no room in a budget, and raises no hazard. Only the world asks; the explorer and other
+    /// engines don't, so a system that uses this has to be refused there.
+    fn aborted(&self, node: &Self::Node) -> Option<Span> {
+        let _ = node;
+        None
+    }
 
     /// Fresh checkers for one run.
     fn checkers(&self) -> Vec<Box<dyn Checker<Self>>>;

@@ -239,6 +239,7 @@ const fn phase_name(phase: Phase) -> &'static str {
 const fn down_name(cause: DownCause) -> &'static str {
     match cause {
         DownCause::Crash => "crash",
+        DownCause::Abort => "abort",
         DownCause::Unreadable => "unreadable",
         DownCause::Frozen => "frozen",
     }

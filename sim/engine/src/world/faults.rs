@@ -223,6 +223,14 @@ impl<S: System> World<'_, S> {
         }
     }
 
+    /// A process that ended itself is started again after a while, unless something else starts it before.
+    pub(super) fn restart_after(&mut self, node: NodeId, after: Span, tie: u32) {
+        let token = self.faults.token();
+        let troubles = &mut self.places[node.index()].troubles;
+        (troubles.down_by, troubles.aborted) = (token, true);
+        self.undo_after(after, tie, token, Undo::Restart(vec![node]));
+    }
+
     fn undo_after(&mut self, lasts: Span, tie: u32, token: u64, undo: Undo) {
         self.faults.undo.insert(token, undo);
         self.queue.push(self.now + lasts, tie, Happening::Strike(Strike::Undo { token }));
@@ -231,7 +239,10 @@ impl<S: System> World<'_, S> {
     /// How many more nodes generated faults may impair.
     fn room(&self) -> usize {
         let Some(limit) = self.plan.budget.impaired_max else { return usize::MAX };
-        let stopped = self.states.iter().filter(|state| state.life > 0 && (!state.up || state.paused)).count();
+        let impaired = |(state, place): &(&NodeState, &super::Place<S>)| {
+            state.life > 0 && (!state.up && !place.troubles.aborted || state.paused)
+        };
+        let stopped = self.states.iter().zip(&self.places).filter(impaired).count();
         let cut: usize = self
             .network
             .faults
@@ -785,8 +796,8 @@ impl<S: System> World<'_, S> {
     fn calm(&mut self, node: NodeId) {
         let place = &mut self.places[node.index()];
         let slow = place.step > Span::ZERO;
-        let down_by = place.troubles.down_by;
-        place.troubles = Troubles { down_by, ..Troubles::default() };
+        let Troubles { down_by, aborted, .. } = place.troubles;
+        place.troubles = Troubles { down_by, aborted, ..Troubles::default() };
         if place.disk.state() == DiskState::Working {
             place.disk.set_unreadable(false);
             place.disk_quality = self.plan.disk;

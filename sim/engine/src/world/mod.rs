@@ -275,6 +275,10 @@ impl<'a, S: System> World<'a, S> {
         let core = self.core.clone();
         self.tell(NodeId(0), Truth::Phase { phase, core });
         if phase == Phase::Liveness {
+            if let Some(name) = S::QUIET {
+                let core: Vec<NodeId> = self.core.iter().collect();
+                core.into_iter().for_each(|node| self.ask(node, name));
+            }
             let delay = self.plan.network.delay.longest();
             let bound = self.system.liveness_bound(delay, self.plan.disk.sync_max);
             self.queue.push(self.now + bound, u32::MAX, Happening::End);
@@ -351,6 +355,7 @@ impl<'a, S: System> World<'a, S> {
             if place.hardware.below(2) == 0 { 0 } else { place.hardware.below(Span::from_secs(3_600).as_nanos()) };
         place.clock.restart(self.now, origin);
         place.troubles.down_by = 0;
+        place.troubles.aborted = false;
         let start = Start {
             node,
             life: state.life,
@@ -425,7 +430,18 @@ impl<'a, S: System> World<'a, S> {
             self.write(node, [batch], cause);
         }
         self.release(node, cause);
+        self.bury(node);
         self.set_wake(node);
+    }
+
+    /// A process that has ended itself is gone; its supervisor starts it again.
+    fn bury(&mut self, node: NodeId) {
+        let place = &mut self.places[node.index()];
+        let Some(process) = &place.process else { return };
+        let Some(after) = self.system.aborted(&process.machine) else { return };
+        let tie = place.ties.next() as u32;
+        self.kill(node, crate::DownCause::Abort);
+        self.restart_after(node, after, tie);
     }
 
     /// Holds the steps taken so far against the limits of the run.

@@ -37,6 +37,8 @@ impl<T> Default for Layers<T> {
 pub(super) struct Troubles {
     /// The fault that the process died of, while it is down; 0 if it was none.
     pub(super) down_by: u64,
+    /// Whether the process is down because it ended itself.
+    pub(super) aborted: bool,
     /// The fault that paused the process, while it is paused; 0 if it was none.
     pub(super) paused_by: u64,
     pub(super) steps: Layers<Span>,
