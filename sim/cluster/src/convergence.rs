@@ -1,7 +1,7 @@
 //! What is healed after the fault phase, and how long it may take until everything is well again.
 
 use crate::checkers::peers::termination_bound;
-use crate::{Cluster, NodeKind};
+use crate::{Cluster, NodeKind, Tasks};
 use squall::{NodeId, NodeSet};
 use squall_machine::{Random, Span};
 
@@ -28,11 +28,22 @@ pub(crate) fn core(cluster: &Cluster, random: &mut Random) -> NodeSet {
         training.truncate(random.range(enough as u64, training.len() as u64) as usize);
         random.shuffle(&mut idle);
         idle.truncate(random.below(training.len() as u64) as usize);
-        random.shuffle(&mut workers);
-        workers.truncate(random.range(1, (workers.len() as u64).max(1)) as usize);
+        workers = match &cluster.work {
+            // What waits may need any kind of hardware that there is.
+            Some(work) => work.alike.iter().flat_map(|alike| some(alike.iter().collect(), random)).collect(),
+            None => some(workers, random),
+        };
     }
-    let always = [all(NodeKind::Coordinator), all(NodeKind::Subscriber)].into_iter().flatten();
+    let always = [NodeKind::Coordinator, NodeKind::Subscriber, NodeKind::Store, NodeKind::Client];
+    let always = always.into_iter().flat_map(all);
     always.chain(training).chain(idle).chain(workers).collect()
+}
+
+/// At least one of these, if there are any.
+fn some(mut nodes: Vec<NodeId>, random: &mut Random) -> Vec<NodeId> {
+    random.shuffle(&mut nodes);
+    nodes.truncate(random.range(1, (nodes.len() as u64).max(1)) as usize);
+    nodes
 }
 
 /// How long convergence may take: 2 D + takeover + join_timeout + return spread + 2 ticks + 4 L by the catalogue, with D
@@ -59,7 +70,27 @@ pub(crate) fn bound(cluster: &Cluster, delay: Span, sync: Span) -> Span {
     let speaking = knobs.poll * 2 + knobs.resend * 8 + sync * 8;
     // Clocks may be fast or slow by the drift that the leases allow for.
     let drift = (catalogue + client) / (1_000_000 / u64::from(knobs.drift_ppm_max.max(1)));
-    catalogue + client + speaking + drift
+    catalogue + client + speaking + drift + cluster.tasks().map_or(Span::ZERO, |tasks| bound_of_tasks(cluster, tasks))
+}
+
+/// How long it may take until every open task has ended, with one worker for all of them, one after the other, and each of
+/// them failing and losing its worker as often as it may. Breakers that open in between do so at their longest, once per
+/// failure of one task; while they are, nothing runs, so the others wait for the same.
+///
+/// That is generous: a run ends when all have ended.
+fn bound_of_tasks(cluster: &Cluster, tasks: &Tasks) -> Span {
+    let knobs = cluster.scheduler_knobs();
+    let retries = tasks.mix.iter().map(|mix| mix.max_retries.unwrap_or(knobs.max_retries)).max().unwrap_or(0);
+    let attempts = u64::from(retries) + u64::from(knobs.max_losses) + 2;
+    let limits = tasks.mix.iter().map(|mix| mix.run_limit.map_or(knobs.run_limit, |limit| limit.0));
+    let limit = limits.max().unwrap_or(knobs.run_limit);
+    let run = if tasks.hangs() { limit } else { limit.min(tasks.longest() * 2) } + knobs.beat;
+    let breakers = [&knobs.worker_breaker, &knobs.class_breaker, &knobs.type_breaker];
+    let open = breakers.into_iter().map(|breaker| breaker.max_open).max().unwrap_or(Span::ZERO);
+    let wait = knobs.retry.cap * 2 + open + knobs.probe_max.max(run * 3) + cluster.knobs().worker_timeout;
+    let clients = cluster.kinds.iter().filter(|kind| **kind == NodeKind::Client).count() as u64;
+    let most = tasks.count.unwrap_or(u64::MAX).min(u64::from(tasks.open_max)) * clients;
+    wait * attempts + run * attempts * most
 }
 
 fn core_of_peers(count: usize, random: &mut Random) -> NodeSet {

@@ -35,7 +35,9 @@ impl Ledger<Cluster> for ClusterLedger {
                 self.agreement.forget(node);
                 Ok(())
             }
-            Told::Event(crate::Event::Peer(PeerNodeEvent::Work(_)) | crate::Event::Task(_)) => Ok(()),
+            Told::Event(
+                crate::Event::Peer(PeerNodeEvent::Work(_)) | crate::Event::Task(_) | crate::Event::Store(_),
+            ) => Ok(()),
             Told::Event(crate::Event::Peer(PeerNodeEvent::Recovery(event))) => {
                 self.agreement.judge(cluster, node, event)
             }

@@ -8,7 +8,11 @@ mod ledger;
 mod node;
 mod published;
 mod replica;
+mod runner;
+mod runtime;
 mod settings;
+mod submitter;
+mod tasks;
 mod topology;
 mod trainer;
 mod workload;
@@ -17,8 +21,11 @@ pub use ledger::ClusterLedger;
 pub use node::{Event, Message, Node, Order, Record, Snapshot};
 pub use published::Published;
 pub use replica::Replica;
-pub use settings::Settings;
-pub use topology::{Authority, Policy, Topology};
+pub use runner::Runner;
+pub use settings::{BreakerTable, PlacementRule, Settings, VitalsTable};
+pub use submitter::Submitter;
+pub use tasks::{Mix, MixDegradable, Overload, Sick, Tasks};
+pub use topology::{Authority, Hardware, Policy, Topology};
 pub use workload::{Shrink, SlowSteps, Who, Workload};
 
 use published::PublishedConfig;
@@ -27,9 +34,11 @@ use squall_coordinator::{Capacity, Knobs, Role, Status};
 use squall_machine::{Random, Span, Time};
 use squall_node::{
     CoordinatorNode, CoordinatorNodeConfig, MemberConfig, MemberNode, MemberStatus, ObserverConfig, ObserverNode,
-    ObserverStatus, PeerNode, PeerNodeConfig, WorkKnobs,
+    ObserverStatus, PeerNode, PeerNodeConfig, WorkKnobs, WorkerNode, WorkerNodeConfig,
 };
 use squall_recovery::{Incarnation, Member, PeerConfig, PeerStatus};
+use squall_scheduler::{ClientConfig, Offer, Store, StoreKnobs, TaskClient};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use trainer::{Habits, Trainer};
 use workload::Assigned;
@@ -46,6 +55,19 @@ pub struct Cluster {
     kinds: Vec<NodeKind>,
     founders: NodeSet,
     assigned: Assigned,
+    work: Option<Work>,
+}
+
+/// What there is where there are tasks.
+#[derive(Debug)]
+struct Work {
+    tasks: Arc<Tasks>,
+    store_knobs: Arc<StoreKnobs>,
+    store: NodeId,
+    /// What each worker offers.
+    offers: BTreeMap<NodeId, Arc<Offer>>,
+    /// The workers that offer the same, for each offer that there is.
+    alike: Vec<NodeSet>,
 }
 
 /// What a node is.
@@ -55,12 +77,16 @@ pub enum NodeKind {
     Coordinator,
     /// Takes part in quorums; its local ranks train.
     Replica,
-    /// Registers and stays alive.
+    /// Registers and stays alive; runs tasks, where there are any.
     Worker,
     /// Listens to notifications.
     Subscriber,
     /// A replica that decides about membership together with the others.
     Peer,
+    /// Stores checkpoints.
+    Store,
+    /// Submits tasks.
+    Client,
 }
 
 impl NodeKind {
@@ -72,6 +98,8 @@ impl NodeKind {
             Self::Replica | Self::Peer => 'r',
             Self::Worker => 'w',
             Self::Subscriber => 's',
+            Self::Store => 'k',
+            Self::Client => 'q',
         }
     }
 }
@@ -89,10 +117,22 @@ impl Cluster {
         &self.peer_knobs
     }
 
-    /// The settings of the scheduler.
+    /// The settings of scheduler and agents.
     #[must_use]
     pub fn scheduler_knobs(&self) -> &squall_scheduler::Knobs {
         &self.scheduler_knobs
+    }
+
+    /// The tasks that clients submit, if there are any.
+    #[must_use]
+    pub fn tasks(&self) -> Option<&Tasks> {
+        self.work.as_ref().map(|work| &*work.tasks)
+    }
+
+    /// What a worker offers; `None` if it is none, or there are no tasks.
+    #[must_use]
+    pub fn offer(&self, node: NodeId) -> Option<&Offer> {
+        self.work.as_ref().and_then(|work| work.offers.get(&node)).map(|offer| &**offer)
     }
 
     /// Who decides about membership.
@@ -144,7 +184,7 @@ impl Cluster {
     #[must_use]
     pub fn subscribes(&self, node: NodeId) -> bool {
         match self.kind(node) {
-            NodeKind::Coordinator | NodeKind::Peer => false,
+            NodeKind::Coordinator | NodeKind::Peer | NodeKind::Store | NodeKind::Client => false,
             NodeKind::Replica => self.topology.replicas_subscribe,
             NodeKind::Worker => self.topology.workers_subscribe,
             NodeKind::Subscriber => true,
@@ -222,6 +262,37 @@ impl Cluster {
         PublishedConfig { member, founders, step, seed, knobs }
     }
 
+    /// # Panics
+    /// If there are no tasks: then there is no node that is only there for them.
+    fn work(&self) -> &Work {
+        self.work.as_ref().expect("with such a node there are tasks")
+    }
+
+    fn worker(&self, start: &Start) -> Node {
+        let member = self.member(start, Role::Worker);
+        let Some(work) = &self.work else { return Node::Worker(Box::new(MemberNode::new(member))) };
+        let worker = WorkerNode::new(WorkerNodeConfig {
+            member,
+            offer: work.offers[&start.node].clone(),
+            store: Some(work.store.address(0)),
+            knobs: self.scheduler_knobs.clone(),
+        });
+        Node::Runner(Box::new(Runner::new(worker, runtime::Runtime::new(work.tasks.clone()))))
+    }
+
+    fn client(&self, start: &Start, work: &Work) -> Submitter {
+        let client = TaskClient::new(ClientConfig {
+            scheduler: self.coordinator().address(0),
+            poll: work.tasks.poll.0,
+            // Cancelling and submitting again need room beside what is new.
+            open_max: work.tasks.open_max.saturating_mul(2),
+            return_spread: self.knobs.return_spread,
+            seed: start.seed,
+            knobs: self.scheduler_knobs.clone(),
+        });
+        Submitter::new(client, work.tasks.clone(), self.name(start.node), start.life, start.seed)
+    }
+
     fn member(&self, start: &Start, role: Role) -> MemberConfig {
         let name = self.name(start.node);
         let id = self.topology.twins.get(name).map_or(name, String::as_str);
@@ -242,6 +313,25 @@ impl Cluster {
     }
 }
 
+impl Work {
+    fn new(
+        tasks: Arc<Tasks>,
+        store_knobs: Arc<StoreKnobs>,
+        topology: &Topology,
+        layout: &Layout,
+    ) -> Result<Self, InvalidKey> {
+        let mut offers = BTreeMap::new();
+        let mut alike = Vec::new();
+        for (offer, workers) in topology.offers(&layout.nodes)? {
+            let offer = Arc::new(offer);
+            offers.extend(workers.iter().map(|node| (node, offer.clone())));
+            alike.push(workers);
+        }
+        let store = layout.groups["stores"].iter().next().expect("with tasks there is a store");
+        Ok(Self { tasks, store_knobs, store, offers, alike })
+    }
+}
+
 /// What a node looks like from outside.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ClusterView {
@@ -253,6 +343,13 @@ pub enum ClusterView {
     Observer(ObserverStatus),
     /// A peer.
     Peer(Box<PeerStatus>),
+    /// A checkpoint store.
+    Store,
+    /// A client.
+    Client {
+        /// How many tasks it cares about.
+        open: usize,
+    },
 }
 
 impl System for Cluster {
@@ -264,7 +361,9 @@ impl System for Cluster {
     type Workload = Workload;
 
     const NAME: &'static str = "cluster";
-    const REQUESTS: &'static [&'static str] = &["drain", "leave", "train", "rest", "recover"];
+    const REQUESTS: &'static [&'static str] =
+        &["drain", "leave", "train", "rest", "recover", "sicken", "quiet", "migrate", "reset_breakers"];
+    const QUIET: Option<&'static str> = Some("quiet");
     const BENCHES: &'static [(&'static str, &'static str)] = &[
         ("replicas_8", include_str!("../benches/replicas_8.toml")),
         ("replicas_1000", include_str!("../benches/replicas_1000.toml")),
@@ -274,9 +373,19 @@ impl System for Cluster {
     fn new(topology: Topology, knobs: Settings, workload: Workload) -> Result<Self, InvalidKey> {
         knobs.check_authority(topology.authority)?;
         let peer_knobs = Arc::new(knobs.peer_knobs()?);
-        let scheduler_knobs = Arc::new(squall_scheduler::Knobs::default());
+        let tasks = workload.tasks.clone().map(Tasks::complete).transpose()?.map(Arc::new);
+        match (&tasks, topology.authority) {
+            (None, _) => knobs.check_without_tasks()?,
+            (Some(_), Authority::Coordinator) => {}
+            (Some(_), Authority::Peers | Authority::Published) => {
+                let problem = "there is no scheduler under this authority";
+                return Err(InvalidKey::new(&["workload", "tasks"], problem).hint("see topology.authority"));
+            }
+        }
+        let scheduler_knobs = Arc::new(knobs.scheduler_knobs()?);
+        let store_knobs = Arc::new(knobs.store_knobs()?);
         let knobs = Arc::new(knobs.knobs()?);
-        let layout = topology.layout()?;
+        let layout = topology.layout(tasks.is_some())?;
         let founders = topology.founders(&layout.nodes)?;
         if topology.authority.is_of_peers() && topology.replicas > peer_knobs.members_max {
             let problem =
@@ -288,10 +397,14 @@ impl System for Cluster {
             return Err(InvalidKey::new(&["knobs", "min_replicas"], problem)
                 .hint(format!("at most {}, or more topology.replicas", topology.replicas)));
         }
-        let kinds = topology.nodes().into_iter().map(|(kind, _)| kind).collect();
+        let kinds: Vec<NodeKind> = topology.nodes(tasks.is_some()).into_iter().map(|(kind, _)| kind).collect();
+        let work = match tasks {
+            Some(tasks) => Some(Work::new(tasks, store_knobs, &topology, &layout)?),
+            None => None,
+        };
         let assigned = workload.assign(&layout.nodes, &layout.groups["replicas"])?;
         let workload = Arc::new(workload);
-        Ok(Self { topology, knobs, peer_knobs, scheduler_knobs, workload, layout, kinds, founders, assigned })
+        Ok(Self { topology, knobs, peer_knobs, scheduler_knobs, workload, layout, kinds, founders, assigned, work })
     }
 
     fn layout(&self) -> Layout {
@@ -310,7 +423,9 @@ impl System for Cluster {
                 let member = MemberNode::new(self.member(start, Role::Replica));
                 Node::Replica(Box::new(Replica::new(member, trainer)))
             }
-            NodeKind::Worker => Node::Worker(Box::new(MemberNode::new(self.member(start, Role::Worker)))),
+            NodeKind::Worker => self.worker(start),
+            NodeKind::Store => Node::Store(Box::new(Store::new(self.work().store_knobs.clone()))),
+            NodeKind::Client => Node::Client(Box::new(self.client(start, self.work()))),
             NodeKind::Subscriber => {
                 let coordinator = self.coordinator().address(0);
                 let config = ObserverConfig { coordinator, seed: start.seed, knobs: self.knobs.clone() };
@@ -329,9 +444,13 @@ impl System for Cluster {
             "train" => Order::Train,
             "rest" => Order::Rest,
             "recover" => Order::Recover,
+            "sicken" => Order::Sicken,
+            "quiet" => Order::Quiet,
+            "migrate" => Order::Migrate,
+            "reset_breakers" => Order::ResetBreakers,
             _ => return None,
         };
-        Node::takes(self.kind(node), order).then_some(order)
+        Node::takes(self.kind(node), order, self.work.is_some()).then_some(order)
     }
 
     fn view(&self, node: &Node, now: Time) -> ClusterView {
@@ -339,10 +458,18 @@ impl System for Cluster {
             Node::Coordinator(coordinator) => ClusterView::Coordinator(coordinator.coordinator().status(now)),
             Node::Replica(replica) => ClusterView::Member(replica.member().status(now)),
             Node::Worker(worker) => ClusterView::Member(worker.status(now)),
+            Node::Runner(runner) => ClusterView::Member(runner.worker().member().status(now)),
+            Node::Store(_) => ClusterView::Store,
+            Node::Client(client) => ClusterView::Client { open: client.client().open() },
             Node::Subscriber(observer) => ClusterView::Observer(observer.status()),
             Node::Peer(peer) => ClusterView::Peer(Box::new(peer.peer().status())),
             Node::Published(peer) => ClusterView::Peer(Box::new(peer.status())),
         }
+    }
+
+    fn aborted(&self, node: &Node) -> Option<Span> {
+        let tasks = self.tasks()?;
+        node.dead().then_some(tasks.worker_restart.0)
     }
 
     fn checkers(&self) -> Vec<Box<dyn Checker<Self>>> {

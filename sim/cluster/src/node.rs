@@ -2,14 +2,17 @@
 
 use crate::published::Published;
 use crate::replica::Replica;
+use crate::runner::Runner;
+use crate::submitter::Submitter;
 use serde::{Deserialize, Serialize};
 use squall_machine::{Durable, Effects, Input, Machine, Time, kinds_of_parts};
 use squall_node::{
     Bookmark, CoordinatorNode, CoordinatorNodeEvent, CoordinatorNodeMessage, CoordinatorNodeRecord,
-    CoordinatorNodeSnapshot, MemberNode, MemberRequest, ObserverNode, ObserverRequest, PeerNode, PeerNodeEvent,
-    PeerNodeMessage,
+    CoordinatorNodeSnapshot, CoordinatorRequest, MemberNode, MemberRequest, ObserverNode, ObserverRequest, PeerNode,
+    PeerNodeEvent, PeerNodeMessage, WorkerNodeEvent, WorkerNodeMessage,
 };
 use squall_recovery::PeerRequest;
+use squall_scheduler::{BreakerStage, Store, StoreEvent, StoreMessage, StoreRecord, StoreSnapshot};
 use std::convert::Infallible;
 
 /// The process on a node.
@@ -19,8 +22,14 @@ pub enum Node {
     Coordinator(Box<CoordinatorNode>),
     /// A replica with its local ranks.
     Replica(Box<Replica>),
-    /// A worker.
+    /// A worker that only stays a member, where there are no tasks.
     Worker(Box<MemberNode>),
+    /// A worker that runs tasks.
+    Runner(Box<Runner>),
+    /// Where checkpoints are stored.
+    Store(Box<Store>),
+    /// Submits tasks.
+    Client(Box<Submitter>),
     /// Only listens.
     Subscriber(Box<ObserverNode>),
     /// A replica where the peers decide about membership.
@@ -39,6 +48,8 @@ pub enum Message {
     Peer(PeerNodeMessage),
     /// Between clients or workers and the scheduler.
     Task(squall_scheduler::Message),
+    /// Between workers and the checkpoint store.
+    Store(StoreMessage),
 }
 
 /// What the nodes of a cluster tell the history.
@@ -51,17 +62,21 @@ pub enum Event {
     Peer(PeerNodeEvent),
     /// Of scheduler, workers and clients.
     Task(squall_scheduler::Event),
+    /// Of checkpoint stores.
+    Store(StoreEvent),
 }
 
 kinds_of_parts!(Message {
     Coordinator(squall_coordinator::Message),
     Peer(PeerNodeMessage),
     Task(squall_scheduler::Message),
+    Store(StoreMessage),
 });
 kinds_of_parts!(Event {
     Coordinator(squall_coordinator::Event),
     Peer(PeerNodeEvent),
     Task(squall_scheduler::Event),
+    Store(StoreEvent),
 });
 
 impl From<CoordinatorNodeMessage> for Message {
@@ -79,6 +94,37 @@ impl From<CoordinatorNodeEvent> for Event {
             CoordinatorNodeEvent::Coordinator(event) => Self::Coordinator(event),
             CoordinatorNodeEvent::Scheduler(event) => Self::Task(event),
         }
+    }
+}
+
+impl From<WorkerNodeMessage> for Message {
+    fn from(message: WorkerNodeMessage) -> Self {
+        match message {
+            WorkerNodeMessage::Member(message) => Self::Coordinator(message),
+            WorkerNodeMessage::Task(message) => Self::Task(message),
+            WorkerNodeMessage::Store(message) => Self::Store(message),
+        }
+    }
+}
+
+impl From<WorkerNodeEvent> for Event {
+    fn from(event: WorkerNodeEvent) -> Self {
+        match event {
+            WorkerNodeEvent::Member(event) => Self::Coordinator(event),
+            WorkerNodeEvent::Task(event) => Self::Task(event),
+        }
+    }
+}
+
+impl From<StoreMessage> for Message {
+    fn from(message: StoreMessage) -> Self {
+        Self::Store(message)
+    }
+}
+
+impl From<StoreEvent> for Event {
+    fn from(event: StoreEvent) -> Self {
+        Self::Store(event)
     }
 }
 
@@ -139,8 +185,16 @@ pub enum Order {
     Train,
     /// To train no more, once the step in progress is voted on.
     Rest,
-    /// To agree and rebuild now, under the manual policy.
+    /// To agree and rebuild now, under the manual policy; of a worker, to be sick no more.
     Recover,
+    /// To fail tasks as the workload says of sick workers.
+    Sicken,
+    /// To submit nothing new.
+    Quiet,
+    /// To move one running task, the one that was assigned first, to another worker.
+    Migrate,
+    /// To close every breaker.
+    ResetBreakers,
 }
 
 /// One durable record.
@@ -150,6 +204,8 @@ pub enum Record {
     Coordinator(CoordinatorNodeRecord),
     /// Of a member or a subscriber.
     Member(squall_node::Record),
+    /// Of a checkpoint store.
+    Store(StoreRecord),
 }
 
 /// All durable state at one point.
@@ -159,8 +215,10 @@ pub enum Snapshot {
     Coordinator(Box<CoordinatorNodeSnapshot>),
     /// Of a member or a subscriber.
     Member(Option<Bookmark>),
-    /// Of a peer: it keeps nothing.
-    Peer,
+    /// Of a checkpoint store.
+    Store(Box<StoreSnapshot>),
+    /// Of a peer or a client: it keeps nothing.
+    Nothing,
 }
 
 impl From<CoordinatorNodeRecord> for Record {
@@ -172,6 +230,12 @@ impl From<CoordinatorNodeRecord> for Record {
 impl From<squall_node::Record> for Record {
     fn from(record: squall_node::Record) -> Self {
         Self::Member(record)
+    }
+}
+
+impl From<StoreRecord> for Record {
+    fn from(record: StoreRecord) -> Self {
+        Self::Store(record)
     }
 }
 
@@ -198,21 +262,21 @@ impl Part for CoordinatorNode {
         match message {
             Message::Coordinator(message) => Some(message.into()),
             Message::Task(message) => Some(message.into()),
-            Message::Peer(_) => None,
+            Message::Peer(_) | Message::Store(_) => None,
         }
     }
 
     fn own_record(record: Record) -> Option<Self::Record> {
         match record {
             Record::Coordinator(record) => Some(record),
-            Record::Member(_) => None,
+            Record::Member(_) | Record::Store(_) => None,
         }
     }
 
     fn own_snapshot(snapshot: Snapshot) -> Option<Self::Snapshot> {
         match snapshot {
             Snapshot::Coordinator(snapshot) => Some(*snapshot),
-            Snapshot::Member(_) | Snapshot::Peer => None,
+            Snapshot::Member(_) | Snapshot::Store(_) | Snapshot::Nothing => None,
         }
     }
 
@@ -223,23 +287,23 @@ impl Part for CoordinatorNode {
 
 /// The parts that keep a bookmark, and nothing else.
 macro_rules! keeps_a_bookmark {
-    ($part:ty, $request:expr) => {
+    ($part:ty, $message:expr, $request:expr) => {
         impl Part for $part {
             fn own_message(message: Message) -> Option<Self::Message> {
-                message.of_coordinator()
+                $message(message)
             }
 
             fn own_record(record: Record) -> Option<Self::Record> {
                 match record {
                     Record::Member(record) => Some(record),
-                    Record::Coordinator(_) => None,
+                    Record::Coordinator(_) | Record::Store(_) => None,
                 }
             }
 
             fn own_snapshot(snapshot: Snapshot) -> Option<Self::Snapshot> {
                 match snapshot {
                     Snapshot::Member(bookmark) => Some(bookmark),
-                    Snapshot::Coordinator(_) | Snapshot::Peer => None,
+                    Snapshot::Coordinator(_) | Snapshot::Store(_) | Snapshot::Nothing => None,
                 }
             }
 
@@ -250,15 +314,18 @@ macro_rules! keeps_a_bookmark {
     };
 }
 
-keeps_a_bookmark!(Replica, Some);
-keeps_a_bookmark!(MemberNode, |order| (order == Order::Leave).then_some(MemberRequest::Leave));
-keeps_a_bookmark!(ObserverNode, |order| (order == Order::Leave).then_some(ObserverRequest::Close));
+keeps_a_bookmark!(Replica, Message::of_coordinator, Some);
+keeps_a_bookmark!(Runner, Message::of_worker, Some);
+keeps_a_bookmark!(MemberNode, Message::of_coordinator, |order| (order == Order::Leave).then_some(MemberRequest::Leave));
+keeps_a_bookmark!(ObserverNode, Message::of_coordinator, |order| {
+    (order == Order::Leave).then_some(ObserverRequest::Close)
+});
 
 impl Part for PeerNode {
     fn own_message(message: Message) -> Option<Self::Message> {
         match message {
             Message::Peer(message) => Some(message),
-            Message::Coordinator(_) | Message::Task(_) => None,
+            Message::Coordinator(_) | Message::Task(_) | Message::Store(_) => None,
         }
     }
 
@@ -267,7 +334,7 @@ impl Part for PeerNode {
     }
 
     fn own_snapshot(snapshot: Snapshot) -> Option<Self::Snapshot> {
-        matches!(snapshot, Snapshot::Peer).then_some(())
+        matches!(snapshot, Snapshot::Nothing).then_some(())
     }
 
     fn own_request(order: Order) -> Option<Self::Request> {
@@ -279,7 +346,10 @@ impl Part for Published {
     fn own_message(message: Message) -> Option<Self::Message> {
         match message {
             Message::Peer(PeerNodeMessage::Recovery(message)) => Some(message),
-            Message::Peer(PeerNodeMessage::Work(_)) | Message::Coordinator(_) | Message::Task(_) => None,
+            Message::Peer(PeerNodeMessage::Work(_))
+            | Message::Coordinator(_)
+            | Message::Task(_)
+            | Message::Store(_) => None,
         }
     }
 
@@ -288,7 +358,7 @@ impl Part for Published {
     }
 
     fn own_snapshot(snapshot: Snapshot) -> Option<Self::Snapshot> {
-        matches!(snapshot, Snapshot::Peer).then_some(())
+        matches!(snapshot, Snapshot::Nothing).then_some(())
     }
 
     fn own_request(order: Order) -> Option<Self::Request> {
@@ -300,19 +370,108 @@ impl Message {
     fn of_coordinator(self) -> Option<squall_coordinator::Message> {
         match self {
             Self::Coordinator(message) => Some(message),
-            Self::Peer(_) | Self::Task(_) => None,
+            Self::Peer(_) | Self::Task(_) | Self::Store(_) => None,
+        }
+    }
+
+    fn of_worker(self) -> Option<WorkerNodeMessage> {
+        match self {
+            Self::Coordinator(message) => Some(WorkerNodeMessage::Member(message)),
+            Self::Task(message) => Some(WorkerNodeMessage::Task(message)),
+            Self::Store(message) => Some(WorkerNodeMessage::Store(message)),
+            Self::Peer(_) => None,
         }
     }
 }
 
+impl Part for Store {
+    fn own_message(message: Message) -> Option<Self::Message> {
+        match message {
+            Message::Store(message) => Some(message),
+            Message::Coordinator(_) | Message::Peer(_) | Message::Task(_) => None,
+        }
+    }
+
+    fn own_record(record: Record) -> Option<Self::Record> {
+        match record {
+            Record::Store(record) => Some(record),
+            Record::Coordinator(_) | Record::Member(_) => None,
+        }
+    }
+
+    fn own_snapshot(snapshot: Snapshot) -> Option<Self::Snapshot> {
+        match snapshot {
+            Snapshot::Store(snapshot) => Some(*snapshot),
+            Snapshot::Coordinator(_) | Snapshot::Member(_) | Snapshot::Nothing => None,
+        }
+    }
+
+    fn own_request(_: Order) -> Option<Self::Request> {
+        None
+    }
+}
+
+impl Part for Submitter {
+    fn own_message(message: Message) -> Option<Self::Message> {
+        match message {
+            Message::Task(message) => Some(message),
+            Message::Coordinator(_) | Message::Peer(_) | Message::Store(_) => None,
+        }
+    }
+
+    fn own_record(_: Record) -> Option<Self::Record> {
+        None
+    }
+
+    fn own_snapshot(snapshot: Snapshot) -> Option<Self::Snapshot> {
+        matches!(snapshot, Snapshot::Nothing).then_some(())
+    }
+
+    fn own_request(order: Order) -> Option<Self::Request> {
+        Some(order)
+    }
+}
+
 impl Node {
-    /// Whether a node of this kind has such a request.
-    pub(crate) const fn takes(kind: crate::NodeKind, order: Order) -> bool {
+    /// Whether a node of this kind has such a request, in a cluster with or without tasks.
+    pub(crate) const fn takes(kind: crate::NodeKind, order: Order, tasks: bool) -> bool {
         match kind {
-            crate::NodeKind::Coordinator => false,
-            crate::NodeKind::Replica => !matches!(order, Order::Recover),
+            crate::NodeKind::Coordinator => tasks && matches!(order, Order::Migrate | Order::ResetBreakers),
+            crate::NodeKind::Replica => matches!(order, Order::Leave | Order::Train | Order::Rest),
             crate::NodeKind::Peer => matches!(order, Order::Recover),
+            crate::NodeKind::Worker if tasks => matches!(order, Order::Leave | Order::Sicken | Order::Recover),
             crate::NodeKind::Worker | crate::NodeKind::Subscriber => matches!(order, Order::Leave),
+            crate::NodeKind::Store => false,
+            crate::NodeKind::Client => matches!(order, Order::Quiet),
+        }
+    }
+
+    fn drive(&mut self, now: Time, input: Input<Self>, effects: &mut Effects<Self>) {
+        match self {
+            Self::Coordinator(part) => drive(&mut **part, now, input, effects),
+            Self::Replica(part) => drive(&mut **part, now, input, effects),
+            Self::Worker(part) => drive(&mut **part, now, input, effects),
+            Self::Runner(part) => drive(&mut **part, now, input, effects),
+            Self::Store(part) => drive(&mut **part, now, input, effects),
+            Self::Client(part) => drive(&mut **part, now, input, effects),
+            Self::Subscriber(part) => drive(&mut **part, now, input, effects),
+            Self::Peer(part) => drive(&mut **part, now, input, effects),
+            Self::Published(part) => drive(&mut **part, now, input, effects),
+        }
+    }
+
+    /// Whether the process has ended itself.
+    pub(crate) fn dead(&self) -> bool {
+        match self {
+            Self::Runner(runner) => runner.dead(),
+            Self::Coordinator(_)
+            | Self::Replica(_)
+            | Self::Worker(_)
+            | Self::Subscriber(_)
+            | Self::Peer(_)
+            | Self::Published(_)
+            | Self::Store(_)
+            | Self::Client(_) => false,
         }
     }
 }
@@ -341,6 +500,30 @@ where
     effects.take_over(&mut inner, |_, _| {});
 }
 
+/// An operator asks a coordinator. Whom that concerns is seen at the moment of the request.
+fn operate(part: &mut CoordinatorNode, now: Time, order: Order, effects: &mut Effects<Node>) {
+    let status = part.scheduler().status(now);
+    let requests: Vec<CoordinatorRequest> = match order {
+        Order::Migrate => {
+            let running = status.open.iter().filter_map(|task| task.lease.map(|(attempt, _)| (attempt, &task.task)));
+            running.min().map(|(_, task)| CoordinatorRequest::Migrate { task: task.clone() }).into_iter().collect()
+        }
+        Order::ResetBreakers => {
+            let open = status.breakers.iter().filter(|breaker| !matches!(breaker.stage, BreakerStage::Closed));
+            open.map(|breaker| CoordinatorRequest::ResetBreaker { key: breaker.key.clone() }).collect()
+        }
+        Order::Leave | Order::Train | Order::Rest | Order::Recover | Order::Sicken | Order::Quiet => {
+            unreachable!("the system asks no coordinator for {order:?}")
+        }
+    };
+    for request in requests {
+        let mut inner = Effects::new();
+        inner.set_wall(effects.wall());
+        part.step(now, Input::Request(request), &mut inner);
+        effects.take_over(&mut inner, |never, _| match never {});
+    }
+}
+
 fn own<P: Part>(durable: Durable<Node>) -> Durable<P> {
     let foreign = "a disk holds the records of one kind of node";
     Durable {
@@ -359,13 +542,9 @@ impl Machine for Node {
     type Event = Event;
 
     fn step(&mut self, now: Time, input: Input<Self>, effects: &mut Effects<Self>) {
-        match self {
-            Self::Coordinator(part) => drive(&mut **part, now, input, effects),
-            Self::Replica(part) => drive(&mut **part, now, input, effects),
-            Self::Worker(part) => drive(&mut **part, now, input, effects),
-            Self::Subscriber(part) => drive(&mut **part, now, input, effects),
-            Self::Peer(part) => drive(&mut **part, now, input, effects),
-            Self::Published(part) => drive(&mut **part, now, input, effects),
+        match (self, input) {
+            (Self::Coordinator(part), Input::Request(order)) => operate(part, now, order, effects),
+            (node, input) => node.drive(now, input, effects),
         }
     }
 
@@ -374,6 +553,9 @@ impl Machine for Node {
             Self::Coordinator(part) => part.deadline(),
             Self::Replica(part) => part.deadline(),
             Self::Worker(part) => part.deadline(),
+            Self::Runner(part) => part.deadline(),
+            Self::Store(part) => part.deadline(),
+            Self::Client(part) => part.deadline(),
             Self::Subscriber(part) => part.deadline(),
             Self::Peer(part) => part.deadline(),
             Self::Published(part) => part.deadline(),
@@ -385,8 +567,10 @@ impl Machine for Node {
             Self::Coordinator(part) => Snapshot::Coordinator(Box::new(part.snapshot())),
             Self::Replica(part) => Snapshot::Member(part.snapshot()),
             Self::Worker(part) => Snapshot::Member(part.snapshot()),
+            Self::Runner(part) => Snapshot::Member(part.snapshot()),
+            Self::Store(part) => Snapshot::Store(Box::new(part.snapshot())),
             Self::Subscriber(part) => Snapshot::Member(part.snapshot()),
-            Self::Peer(_) | Self::Published(_) => Snapshot::Peer,
+            Self::Peer(_) | Self::Published(_) | Self::Client(_) => Snapshot::Nothing,
         }
     }
 
@@ -395,6 +579,9 @@ impl Machine for Node {
             Self::Coordinator(part) => part.assert_invariants(),
             Self::Replica(part) => part.assert_invariants(),
             Self::Worker(part) => part.assert_invariants(),
+            Self::Runner(part) => part.assert_invariants(),
+            Self::Store(part) => part.assert_invariants(),
+            Self::Client(part) => part.assert_invariants(),
             Self::Subscriber(part) => part.assert_invariants(),
             Self::Peer(part) => part.assert_invariants(),
             Self::Published(part) => part.assert_invariants(),

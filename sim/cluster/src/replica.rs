@@ -90,7 +90,9 @@ impl Machine for Replica {
             Input::Request(Order::Leave) => self.member_step(now, Input::Request(MemberRequest::Leave), effects),
             Input::Request(Order::Train) => self.trainer.on_train(now),
             Input::Request(Order::Rest) => self.trainer.on_rest(),
-            Input::Request(Order::Recover) => unreachable!("the system asks no replica to recover"),
+            Input::Request(Order::Recover | Order::Sicken | Order::Quiet | Order::Migrate | Order::ResetBreakers) => {
+                unreachable!("the system asks no replica for this")
+            }
             Input::Wake => self.member_step(now, Input::Wake, effects),
         }
         self.ranks_step(now, effects);

@@ -1,10 +1,14 @@
 //! The `[knobs]` of a scenario file.
 
+mod scheduler;
+
+pub use scheduler::{BreakerTable, PlacementRule, VitalsTable};
+
 use crate::Authority;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use squall::InvalidKey;
-use squall::scenario::Duration;
+use squall::scenario::{Duration, Share};
 
 /// The knobs that both authorities have under one key.
 macro_rules! shared_counts {
@@ -25,6 +29,7 @@ macro_rules! settings {
             counts { $($(#[doc = $peer_count_doc:literal])* $peer_count:ident),+ $(,)? }
         }
         shared { $($(#[doc = $shared_doc:literal])* $shared:ident),+ $(,)? }
+        tasks { $($(#[doc = $task_doc:literal])* $task:ident: $task_type:ty),+ $(,)? }
     ) => {
         /// Settings of the authority in force that differ from the defaults of the specification.
         #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -35,6 +40,7 @@ macro_rules! settings {
             $($(#[doc = $peer_span_doc])* pub $peer_span: Option<Duration>,)+
             $($(#[doc = $peer_count_doc])* pub $peer_count: Option<u32>,)+
             $($(#[doc = $shared_doc])* pub $shared: Option<u32>,)+
+            $($(#[doc = $task_doc])* pub $task: Option<$task_type>,)+
         }
 
         impl Settings {
@@ -65,6 +71,12 @@ macro_rules! settings {
                 shared_counts!(self, knobs, { $($shared),+ });
                 knobs.validate().map_err(|invalid| InvalidKey::new(&["knobs", invalid.knob], invalid.problem))?;
                 Ok(knobs)
+            }
+
+            /// The first key about tasks that is set, if there is one.
+            fn about_tasks(&self) -> Option<&'static str> {
+                $(if self.$task.is_some() { return Some(stringify!($task)); })+
+                None
             }
 
             /// A key that is set, but means nothing under this authority.
@@ -173,6 +185,80 @@ settings! {
         members_max,
         /// The longest id, address or other text of a member, in bytes. Default 1024.
         text_bytes_max,
+    }
+    tasks {
+        /// How often waiting tasks are looked at again, although nothing happened. Default 100ms. (tasks)
+        scheduler_tick: Duration,
+        /// After how long what wasn't answered about tasks is sent again. Default 500ms. (tasks)
+        task_resend: Duration,
+        /// How often a worker says how it is and what it runs. Default 5s. (tasks)
+        beat: Duration,
+        /// The delay before the first retry. Default 5s. (tasks)
+        retry_base: Duration,
+        /// What each further retry multiplies the delay by. Default 2. (tasks)
+        retry_factor: u32,
+        /// The longest delay, before jitter. Default 60s. (tasks)
+        retry_cap: Duration,
+        /// How far a delay may lie from the law, to either side. Default "20%". (tasks)
+        retry_jitter: Share,
+        /// How often a task is tried again after a failure, if it doesn't say so itself. Default 3. (tasks)
+        max_retries: u32,
+        /// How many workers a task may lose and still go on. Default 3. (tasks)
+        max_losses: u32,
+        /// How long an attempt may run, if its task doesn't say so itself. Default 10m. (tasks)
+        run_limit: Duration,
+        /// Which share of the starts in a window may be retries. Default "20%". (tasks)
+        retry_share: Share,
+        /// How many retries in a window are always allowed. Default 10. (tasks)
+        retry_floor: u32,
+        /// How far back starts are counted. Default 10s. (tasks)
+        retry_window: Duration,
+        /// How many failures of one group are a pattern. Default 3. (tasks)
+        pattern_size: u32,
+        /// For how long a failure counts towards a pattern. Default 1h. (tasks)
+        pattern_window: Duration,
+        /// The most workers whose failures are remembered. Default 4096. (tasks)
+        pattern_workers_max: u32,
+        /// How workers are chosen: "round_robin", "rts" or "least_loaded". Default "rts". (tasks)
+        placement: PlacementRule,
+        /// The breakers of workers. (tasks)
+        worker_breaker: BreakerTable,
+        /// The breakers of hardware classes. (tasks)
+        class_breaker: BreakerTable,
+        /// The breakers of task types. (tasks)
+        type_breaker: BreakerTable,
+        /// How long a probe holds its permit, unless three times its expected run time is longer. Default 60s. (tasks)
+        probe_max: Duration,
+        /// What a host may report and still be healthy. (tasks)
+        vitals: VitalsTable,
+        /// How many complete checkpoints of a task are kept. Default 5. (tasks)
+        checkpoints_kept: u32,
+        /// Whether thresholds, open times and the order of ladders adapt. Default false. (tasks)
+        self_healing: bool,
+        /// How often the scheduler's uptime is made durable while there is work. Default 10s. (tasks)
+        clock: Duration,
+        /// The most tasks that wait. Default 10000. (tasks)
+        queued_max: u32,
+        /// How many tasks that have ended are remembered. Default 100000. (tasks)
+        terminal_kept: u32,
+        /// The most workers. Default 20000. (tasks)
+        workers_max: u32,
+        /// The most leases of a worker. Default 256. (tasks)
+        leases_max: u32,
+        /// The largest payload of a task, in bytes. Default 1048576. (tasks)
+        payload_bytes_max: u32,
+        /// The largest result of a task, in bytes. Default 65536. (tasks)
+        result_bytes_max: u32,
+        /// The most capabilities of a task or a worker. Default 64. (tasks)
+        capabilities_max: u32,
+        /// The most tasks in one question of a client. Default 1024. (tasks)
+        poll_max: u32,
+        /// The most tasks that the checkpoint store holds anything of. Default 100000. (tasks)
+        store_tasks_max: u32,
+        /// The most checkpoints of a task in the store, complete or not. Default 16. (tasks)
+        store_saves_max: u32,
+        /// The most of them that aren't complete. Default 4. (tasks)
+        store_incomplete_max: u32,
     }
 }
 

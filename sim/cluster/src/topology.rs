@@ -4,6 +4,7 @@ use crate::NodeKind;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use squall::{InvalidKey, Layout, NodeId, NodeSet};
+use squall_scheduler::{HardwareClass, Offer, Resources};
 use std::collections::BTreeMap;
 
 /// The most nodes of one kind: more than a run can hold in reasonable memory is a slip of the pen.
@@ -11,8 +12,8 @@ const NODES_MAX: u32 = 10_000;
 /// The most local ranks of a replica.
 const WORLD_SIZE_MAX: u32 = 1_024;
 
-/// Who is there. The coordinator is `c0`; replicas are `r0`, `r1` and so on, workers `w0`, subscribers `s0`. Where the peers
-/// decide, there are only replicas, and no `c0`.
+/// Who is there. The coordinator is `c0`; replicas are `r0`, `r1` and so on, workers `w0`, subscribers `s0`; where there are
+/// tasks, the checkpoint store is `k0`, and clients are `q0`. Where the peers decide, there are only replicas, and no `c0`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Topology {
@@ -24,6 +25,10 @@ pub struct Topology {
     pub workers: u32,
     /// How many processes only listen to notifications. Default 0.
     pub subscribers: u32,
+    /// How many clients submit tasks. Default 1. (tasks)
+    pub clients: u32,
+    /// What workers have; those that aren't named have 8 cores and 32 GiB of memory. (tasks)
+    pub hardware: Vec<Hardware>,
     /// How many local ranks each replica has. Default 1.
     pub world_size: u32,
     /// Whether replicas subscribe to notifications, too.
@@ -40,6 +45,60 @@ pub struct Topology {
     pub joiners: Vec<String>,
     /// What peers do about a suspicion. Default "automatic". (peers)
     pub policy: Policy,
+}
+
+/// What some workers have.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hardware {
+    /// Which workers.
+    pub workers: Vec<String>,
+    /// Their class: cpu, gpu, tpu, npu, webgpu or webnn. Default "cpu".
+    pub class: String,
+    /// How many cores each has. Default 8.
+    pub cpu: u32,
+    /// How much memory each has, in MiB. Default 32768.
+    pub memory: u32,
+    /// How much storage each has, in MiB. Default 1048576.
+    pub storage: u32,
+    /// How many accelerators each has. Default 0.
+    pub gpus: u32,
+    /// What else they can do.
+    pub capabilities: Vec<String>,
+}
+
+impl Default for Hardware {
+    fn default() -> Self {
+        Self {
+            workers: Vec::new(),
+            class: HardwareClass::Cpu.as_str().to_owned(),
+            cpu: 8,
+            memory: 32_768,
+            storage: 1 << 20,
+            gpus: 0,
+            capabilities: Vec::new(),
+        }
+    }
+}
+
+impl Hardware {
+    /// What each of them offers.
+    fn offer(&self, path: &[&str]) -> Result<Offer, InvalidKey> {
+        let class = self.class.parse::<HardwareClass>();
+        let class = class.map_err(|unknown| InvalidKey::new(&[path, &["class"]].concat(), unknown.to_string()))?;
+        let thousandths = |count: u32, key: &str| {
+            let problem = "is more than can be counted";
+            count.checked_mul(1_000).ok_or_else(|| InvalidKey::new(&[path, &[key]].concat(), problem))
+        };
+        let resources = Resources {
+            cpu_millis: thousandths(self.cpu, "cpu")?,
+            memory_mib: self.memory,
+            storage_mib: self.storage,
+            gpu_millis: thousandths(self.gpus, "gpus")?,
+        };
+        let capabilities = self.capabilities.iter().map(|name| name.as_str().into()).collect();
+        Ok(Offer { class, capabilities, resources })
+    }
 }
 
 /// What peers do about a suspicion.
@@ -96,6 +155,8 @@ impl Default for Topology {
             replicas: 3,
             workers: 0,
             subscribers: 0,
+            clients: 1,
+            hardware: Vec::new(),
             world_size: 1,
             replicas_subscribe: false,
             workers_subscribe: false,
@@ -109,14 +170,17 @@ impl Default for Topology {
 }
 
 impl Topology {
-    /// The kinds of the nodes in the order of their ids, each with its index among its kind.
-    pub(crate) fn nodes(&self) -> Vec<(NodeKind, u32)> {
+    /// The kinds of the nodes in the order of their ids, each with its index among its kind. With `tasks`, there is a
+    /// checkpoint store, and there are clients.
+    pub(crate) fn nodes(&self, tasks: bool) -> Vec<(NodeKind, u32)> {
         let kinds = match self.authority {
             Authority::Coordinator => vec![
                 (NodeKind::Coordinator, 1),
                 (NodeKind::Replica, self.replicas),
                 (NodeKind::Worker, self.workers),
                 (NodeKind::Subscriber, self.subscribers),
+                (NodeKind::Store, u32::from(tasks)),
+                (NodeKind::Client, if tasks { self.clients } else { 0 }),
             ],
             Authority::Peers | Authority::Published => vec![(NodeKind::Peer, self.replicas)],
         };
@@ -127,9 +191,9 @@ impl Topology {
     ///
     /// # Errors
     /// The first key that contradicts itself or another one.
-    pub(crate) fn layout(&self) -> Result<Layout, InvalidKey> {
-        self.counts()?;
-        let kinds = self.nodes();
+    pub(crate) fn layout(&self, tasks: bool) -> Result<Layout, InvalidKey> {
+        self.counts(tasks)?;
+        let kinds = self.nodes(tasks);
         let nodes: Vec<String> = kinds.iter().map(|&(kind, index)| format!("{}{index}", kind.letter())).collect();
         let of = |wanted: &[NodeKind]| -> NodeSet {
             (0u32..).zip(&kinds).filter(|(_, (kind, _))| wanted.contains(kind)).map(|(id, _)| NodeId(id)).collect()
@@ -141,6 +205,14 @@ impl Topology {
             ("subscribers".to_owned(), of(&[NodeKind::Subscriber])),
             ("members".to_owned(), of(&[NodeKind::Replica, NodeKind::Worker, NodeKind::Peer])),
         ]);
+        if tasks {
+            groups.insert("stores".to_owned(), of(&[NodeKind::Store]));
+            groups.insert("clients".to_owned(), of(&[NodeKind::Client]));
+            for (offer, workers) in self.offers(&nodes)? {
+                let class = groups.entry(offer.class.as_str().to_owned()).or_default();
+                workers.iter().for_each(|node| class.insert(node));
+            }
+        }
         for (key, table) in [("zones", &self.zones), ("racks", &self.racks)] {
             let mut taken = NodeSet::default();
             for (name, members) in table {
@@ -156,6 +228,36 @@ impl Topology {
         }
         self.check_twins(&kinds, &nodes)?;
         Ok(Layout { nodes, groups })
+    }
+
+    /// What workers offer, each with the workers that do; every worker is in one of them.
+    ///
+    /// # Errors
+    /// The first entry that can't be.
+    pub(crate) fn offers(&self, nodes: &[String]) -> Result<Vec<(Offer, NodeSet)>, InvalidKey> {
+        let mut rest = NodeSet::default();
+        let workers = nodes.iter().position(|name| name == "w0").unwrap_or(0) as u32;
+        (workers..workers + self.workers).map(NodeId).for_each(|node| rest.insert(node));
+        let mut offers = Vec::new();
+        for (index, hardware) in self.hardware.iter().enumerate() {
+            let index = index.to_string();
+            let path = ["topology", "hardware", &index];
+            let mut some = NodeSet::default();
+            for name in &hardware.workers {
+                for node in named(name, nodes).map_err(|problem| unknown(&path, problem, nodes))? {
+                    if !rest.contains(node) {
+                        let name = &nodes[node.index()];
+                        let problem = format!("{name} is no worker, or has its hardware already");
+                        return Err(InvalidKey::new(&path, problem));
+                    }
+                    rest.remove(node);
+                    some.insert(node);
+                }
+            }
+            offers.push((hardware.offer(&path)?, some));
+        }
+        offers.push((Hardware::default().offer(&["topology", "hardware"])?, rest));
+        Ok(offers)
     }
 
     fn check_twins(&self, kinds: &[(NodeKind, u32)], nodes: &[String]) -> Result<(), InvalidKey> {
@@ -184,6 +286,8 @@ impl Topology {
             ("replicas_subscribe", self.replicas_subscribe),
             ("workers_subscribe", self.workers_subscribe),
             ("twins", !self.twins.is_empty()),
+            ("clients", self.clients != 1),
+            ("hardware", !self.hardware.is_empty()),
         ];
         let set: Vec<(&str, bool)> = match self.authority {
             Authority::Coordinator => of_product.to_vec(),
@@ -215,10 +319,19 @@ impl Topology {
         Ok(founders)
     }
 
-    fn counts(&self) -> Result<(), InvalidKey> {
+    fn counts(&self, tasks: bool) -> Result<(), InvalidKey> {
         self.check_authority()?;
-        for (key, count) in [("replicas", self.replicas), ("workers", self.workers), ("subscribers", self.subscribers)]
-        {
+        let about_tasks = [("clients", self.clients != 1), ("hardware", !self.hardware.is_empty())];
+        if let Some((key, _)) = about_tasks.iter().find(|(_, is_set)| *is_set && !tasks) {
+            return Err(InvalidKey::new(&["topology", key], "has no meaning without tasks")
+                .hint("leave it out, or add [workload.tasks]"));
+        }
+        for (key, count) in [
+            ("replicas", self.replicas),
+            ("workers", self.workers),
+            ("subscribers", self.subscribers),
+            ("clients", self.clients),
+        ] {
             if count > NODES_MAX {
                 return Err(InvalidKey::new(&["topology", key], format!("{count} is more than {NODES_MAX}")));
             }
@@ -288,7 +401,7 @@ mod tests {
 
     #[test]
     fn nodes_and_groups_have_their_names() {
-        let layout = zones(&["r0..r1", "w1"]).layout().expect("a valid topology");
+        let layout = zones(&["r0..r1", "w1"]).layout(false).expect("a valid topology");
         assert_eq!(layout.nodes, ["c0", "r0", "r1", "r2", "w0", "w1", "s0"]);
         let group = |name: &str| layout.groups[name].iter().map(|node| node.0).collect::<Vec<_>>();
         assert_eq!(group("coordinator"), [0]);
@@ -302,7 +415,7 @@ mod tests {
     fn peers_are_replicas_without_a_coordinator() {
         let joiners = vec!["r2".to_owned()];
         let topology = Topology { authority: Authority::Peers, joiners, ..Topology::default() };
-        let layout = topology.layout().expect("a valid topology");
+        let layout = topology.layout(false).expect("a valid topology");
         assert_eq!(layout.nodes, ["r0", "r1", "r2"]);
         assert_eq!(layout.groups["replicas"].len(), 3);
         assert_eq!(topology.founders(&layout.nodes), Ok(NodeSet::first(2)));
@@ -315,7 +428,7 @@ mod tests {
 
     #[test]
     fn contradictions_are_named_by_their_key() {
-        let path = |topology: Topology| topology.layout().map_err(|invalid| invalid.path.join("."));
+        let path = |topology: Topology| topology.layout(false).map_err(|invalid| invalid.path.join("."));
         assert_eq!(path(zones(&["r7"])), Err("topology.zones.a".to_owned()));
         assert_eq!(path(zones(&["r0", "r0"])), Err("topology.zones.a".to_owned()));
         assert_eq!(path(zones(&["r1..r0"])), Err("topology.zones.a".to_owned()));
@@ -327,5 +440,28 @@ mod tests {
         assert_eq!(path(manual), Err("topology.policy".to_owned()));
         let alone = Topology { replicas: 0, ..Topology::default() };
         assert_eq!(path(alone), Err("topology.replicas".to_owned()));
+    }
+
+    #[test]
+    fn with_tasks_there_are_a_store_clients_and_classes() {
+        let hardware = vec![Hardware {
+            workers: vec!["w1..w2".to_owned()],
+            class: "gpu".to_owned(),
+            gpus: 2,
+            ..Hardware::default()
+        }];
+        let topology = Topology { replicas: 0, workers: 4, clients: 2, hardware, ..Topology::default() };
+        let layout = topology.layout(true).expect("a valid topology");
+        assert_eq!(layout.nodes, ["c0", "w0", "w1", "w2", "w3", "k0", "q0", "q1"]);
+        let group = |name: &str| layout.groups[name].iter().map(|node| node.0).collect::<Vec<_>>();
+        assert_eq!((group("gpu"), group("cpu")), (vec![2, 3], vec![1, 4]));
+        assert_eq!((group("stores"), group("clients")), (vec![5], vec![6, 7]));
+        let offers = topology.offers(&layout.nodes).expect("valid hardware");
+        assert_eq!(offers[0].0.resources.gpu_millis, 2_000);
+        assert_eq!(offers[1].1.len(), 2);
+        let path = |topology: &Topology, tasks| topology.layout(tasks).map_err(|invalid| invalid.path.join("."));
+        assert_eq!(path(&topology, false), Err("topology.clients".to_owned()));
+        let twice = vec![topology.hardware[0].clone(), topology.hardware[0].clone()];
+        assert_eq!(path(&Topology { hardware: twice, ..topology }, true), Err("topology.hardware.1".to_owned()));
     }
 }

@@ -1,5 +1,6 @@
-//! The `[workload]` of a scenario file: what the local ranks of the replicas do.
+//! The `[workload]` of a scenario file: what the local ranks of the replicas do, and which tasks there are.
 
+use crate::tasks::Tasks;
 use crate::topology::named;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
@@ -48,6 +49,8 @@ pub struct Workload {
     pub stale_votes: Share,
     /// Whether all replicas take the primary's weights at step 0. Default true.
     pub init_sync: bool,
+    /// The tasks that clients submit. Without this table there are none, and workers only register.
+    pub tasks: Option<Tasks>,
 }
 
 /// Steps of some replicas that take longer than those of the others.
@@ -101,6 +104,7 @@ impl Default for Workload {
             rank_duplicates: Share::default(),
             stale_votes: Share::default(),
             init_sync: true,
+            tasks: None,
         }
     }
 }

@@ -22,6 +22,10 @@ pub(crate) fn refuses(scenario: &Scenario<Cluster>) -> Vec<InvalidKey> {
             "under the stack there are only clusters with a coordinator: the shell has no transport for peers yet";
         refused.push(InvalidKey::new(&["topology", "authority"], problem).hint(ELSEWHERE));
     }
+    if scenario.system.tasks().is_some() {
+        let problem = "under the stack there are no tasks: the shell has no calls for tasks yet";
+        refused.push(InvalidKey::new(&["workload", "tasks"], problem).hint(ELSEWHERE));
+    }
     if scenario.plan.nodes.len() > NODES_MAX {
         let problem =
             format!("under the stack there are at most {NODES_MAX} nodes: the coordinator has a port for each");

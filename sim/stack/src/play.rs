@@ -251,6 +251,7 @@ async fn shell(part: Part) -> Result<(), String> {
             driver(part, transport).run(pending()).await.map(drop).map_err(|error| error.to_string())
         }
         NodeKind::Peer => unreachable!("clusters without a coordinator are refused"),
+        NodeKind::Store | NodeKind::Client => unreachable!("clusters with tasks are refused"),
     }
 }
 
@@ -275,7 +276,7 @@ fn carried(message: Message) -> squall_coordinator::Message {
     match message {
         Message::Coordinator(message) => message,
         Message::Peer(_) => unreachable!("clusters without a coordinator are refused"),
-        Message::Task(_) => unreachable!("clusters with tasks are refused"),
+        Message::Task(_) | Message::Store(_) => unreachable!("clusters with tasks are refused"),
     }
 }
 

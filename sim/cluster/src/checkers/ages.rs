@@ -136,7 +136,12 @@ impl Ages {
             Event::Joined { incarnation, .. } => {
                 let role = match scene.system.kind(entry.node) {
                     NodeKind::Replica => Role::Replica,
-                    NodeKind::Coordinator | NodeKind::Worker | NodeKind::Subscriber | NodeKind::Peer => Role::Worker,
+                    NodeKind::Coordinator
+                    | NodeKind::Worker
+                    | NodeKind::Subscriber
+                    | NodeKind::Peer
+                    | NodeKind::Store
+                    | NodeKind::Client => Role::Worker,
                 };
                 if self.rows.row(*incarnation).is_none() {
                     let row = Row { role, begun: false, last: None, seen: entry.at, sure: false };

@@ -59,7 +59,7 @@ impl Checker<Cluster> for Lv6 {
                 waits && status.waits_for.is_empty()
             }
             ClusterView::Coordinator(status) => !status.open.is_empty() && status.waiting.is_empty(),
-            ClusterView::Observer(_) | ClusterView::Peer(_) => false,
+            ClusterView::Observer(_) | ClusterView::Peer(_) | ClusterView::Store | ClusterView::Client { .. } => false,
         };
         if waits {
             let none: [EntryId; 0] = [];

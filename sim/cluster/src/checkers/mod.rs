@@ -108,7 +108,7 @@ fn of_coordinator() -> Vec<Box<dyn Checker<Cluster>>> {
 fn event<'a>(entry: &Entry<'a, Cluster>) -> Option<(Time, &'a Event)> {
     match entry.fact {
         Fact::Event { decided, event: crate::Event::Coordinator(event) } => Some((decided, event)),
-        Fact::Event { event: crate::Event::Peer(_) | crate::Event::Task(_), .. }
+        Fact::Event { event: crate::Event::Peer(_) | crate::Event::Task(_) | crate::Event::Store(_), .. }
         | Fact::Truth(_)
         | Fact::Sent { .. }
         | Fact::Delivered { .. }

@@ -63,7 +63,7 @@ fn problem(node: NodeId, view: &ClusterView, scene: &Scene<'_, Cluster>) -> Opti
             over("heartbeats", status.heartbeats_kept, HEARTBEATS_MAX)
                 .or_else(|| over("waiting ranks", status.waiting_ranks as usize, ranks))
         }
-        ClusterView::Observer(_) | ClusterView::Peer(_) => None,
+        ClusterView::Observer(_) | ClusterView::Peer(_) | ClusterView::Store | ClusterView::Client { .. } => None,
     }
 }
 

@@ -57,7 +57,9 @@ pub(super) fn all() -> Vec<Box<dyn Checker<Cluster>>> {
 fn told<'a>(entry: &Entry<'a, Cluster>) -> Option<&'a PeerNodeEvent> {
     match entry.fact {
         Fact::Event { event: crate::Event::Peer(event), .. } => Some(event),
-        Fact::Event { event: crate::Event::Coordinator(_) | crate::Event::Task(_), .. }
+        Fact::Event {
+            event: crate::Event::Coordinator(_) | crate::Event::Task(_) | crate::Event::Store(_), ..
+        }
         | Fact::Truth(_)
         | Fact::Sent { .. }
         | Fact::Delivered { .. }
