@@ -4,7 +4,6 @@
 mod arrows;
 mod determinism;
 mod exhibit;
-mod recovery;
 
 use libtest_mimic::{Arguments, Trial};
 use squall_cluster::Cluster;
@@ -16,7 +15,6 @@ fn main() -> ExitCode {
     let mut trials: Vec<Trial> = squall::suite::trials::<Cluster>("scenarios");
     trials.extend(arrows::trials());
     trials.extend(determinism::trials());
-    trials.extend(recovery::trials());
     trials.extend(exhibit::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -12,6 +12,10 @@ use squall_machine::{Address, Span, Text};
 
 impl Scheduler {
     pub(super) fn on_submit(&mut self, at: Span, from: Address, spec: Arc<TaskSpec>, effects: &mut Out) {
+        if spec.id.len() > self.knobs.text_bytes_max as usize {
+            // No client of ours says it, and whoever does isn't told it back.
+            return ignore(Ignored::TooLong, None, effects);
+        }
         let task = spec.id.clone();
         if let Some(known) = self.durable.tasks.get(&task) {
             if known.digest != spec.digest() {
@@ -34,12 +38,6 @@ impl Scheduler {
     }
 
     fn decline(from: Address, task: Text, refusal: TaskRefusal, effects: &mut Out) {
-        // Who sends an endless name isn't told it back.
-        let task = if refusal == TaskRefusal::TooLong {
-            task.chars().take(64).collect::<alloc::string::String>().into()
-        } else {
-            task
-        };
         effects.event(Event::Declined { task: task.clone(), refusal });
         effects.send(from, Message::Declined { task, refusal });
     }
@@ -47,8 +45,7 @@ impl Scheduler {
     /// Whether a task can be accepted, and how it runs at first.
     fn examine(&self, spec: &TaskSpec) -> Result<Shape, TaskRefusal> {
         let text = self.knobs.text_bytes_max as usize;
-        if spec.id.len() > text
-            || spec.class.len() > text
+        if spec.class.len() > text
             || spec.payload.len() > self.knobs.payload_bytes_max as usize
             || spec.capabilities.len() > self.knobs.capabilities_max as usize
             || spec.capabilities.iter().any(|capability| capability.len() > text)

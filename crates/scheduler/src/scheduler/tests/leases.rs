@@ -281,3 +281,13 @@ fn a_process_that_starts_again_tells_what_it_found() {
         matches!(recovered, Event::Recovered { submitted: 3, ended: 1, attempt: newest, .. } if *newest == attempt)
     );
 }
+
+#[test]
+fn a_task_is_refused_under_its_whole_name_and_an_endless_name_is_not_repeated() {
+    let mut rig = Rig::new(|knobs| (knobs.text_bytes_max, knobs.payload_bytes_max) = (100, 4));
+    let long = "n".repeat(100);
+    rig.submit(TaskSpec { payload: Arc::from([0; 5]), ..task(&long) });
+    assert_eq!(rig.sent, [(Address(CLIENT), refused(&long, TaskRefusal::TooLong))]);
+    rig.submit(task(&"n".repeat(101)));
+    assert_eq!((rig.sent_kinds(), rig.ignored()), ([].into(), [Ignored::TooLong].into()));
+}

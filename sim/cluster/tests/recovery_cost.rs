@@ -1,6 +1,5 @@
 //! What recovery costs in the quiet case, in time and in messages: one crash, no other fault, equal delays.
 
-use libtest_mimic::{Failed, Trial};
 use squall::{Fact, RunOptions, Scenario};
 use squall_cluster::{Cluster, Event, Message};
 use squall_machine::{Kind, Span, Time};
@@ -14,14 +13,7 @@ const DELAY: Span = Span::from_millis(10);
 /// How many seeds are looked at.
 const SEEDS: u64 = 5;
 
-pub(crate) fn trials() -> Vec<Trial> {
-    vec![
-        Trial::test("recovery::one_crash_is_installed_within_three_round_trips", three_round_trips),
-        Trial::test("recovery::messages_per_member_do_not_grow_with_the_group", messages_per_member),
-    ]
-}
-
-fn scenario(ranks: u32) -> Result<Scenario<Cluster>, Failed> {
+fn scenario(ranks: u32) -> Scenario<Cluster> {
     let text = format!(
         r#"
 title     = "one of {ranks} dies"
@@ -42,7 +34,7 @@ crash = "r{}"
 "#,
         ranks / 2 + 1
     );
-    Ok(Scenario::parse(Path::new("recovery.toml"), &text)?)
+    Scenario::parse(Path::new("recovery.toml"), &text).expect("a valid file")
 }
 
 /// What a run showed.
@@ -57,8 +49,8 @@ struct Seen {
     sent: BTreeMap<&'static str, u64>,
 }
 
-fn see(ranks: u32, seed: u64) -> Result<Seen, Failed> {
-    let scenario = scenario(ranks)?;
+fn see(ranks: u32, seed: u64) -> Seen {
+    let scenario = scenario(ranks);
     let mut seen = Seen::default();
     let calm = Time::ZERO + Span::from_secs(1)..Time::ZERO + Span::from_secs(4);
     let mut watch = |entry: &squall::Entry<'_, Cluster>, _: &squall::Scene<'_, Cluster>| match &entry.fact {
@@ -79,40 +71,32 @@ fn see(ranks: u32, seed: u64) -> Result<Seen, Failed> {
         _ => {}
     };
     let outcome = scenario.run(seed, RunOptions { watch: Some(&mut watch), ..RunOptions::default() });
-    if let Some(violation) = outcome.violations.first() {
-        return Err(Failed::from(format!("{ranks} ranks, seed {seed}: {violation:?}")));
-    }
-    if seen.installs != ranks - 1 {
-        return Err(Failed::from(format!("{ranks} ranks, seed {seed}: {} of {} installed", seen.installs, ranks - 1)));
-    }
-    Ok(seen)
+    assert!(outcome.violations.is_empty(), "{ranks} ranks, seed {seed}: {:?}", outcome.violations);
+    assert_eq!(seen.installs, ranks - 1, "{ranks} ranks, seed {seed}: not all installed");
+    seen
 }
 
 #[expect(clippy::print_stdout, reason = "the figures are what the test is read for")]
-fn three_round_trips() -> Result<(), Failed> {
+#[test]
+fn one_crash_is_installed_within_three_round_trips_after_the_last_suspicion() {
     for seed in 0..SEEDS {
-        let seen = see(64, seed)?;
+        let seen = see(64, seed);
         let took = seen.installed.since(seen.suspected);
-        if took > DELAY * 6 {
-            return Err(Failed::from(format!(
-                "seed {seed}: installed {took} after the last suspicion, not {}",
-                DELAY * 6
-            )));
-        }
+        assert!(took <= DELAY * 6, "seed {seed}: installed {took} after the last suspicion");
         println!("64 ranks, seed {seed}: installed everywhere {took} after the last suspicion");
     }
-    Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "the figures are what the test is read for")]
 #[expect(clippy::disallowed_methods, reason = "a larger test, for whoever asks for it")]
-fn messages_per_member() -> Result<(), Failed> {
+#[test]
+fn messages_per_member_do_not_grow_with_the_group() {
     // A thousand ranks take a while: `SQUALL_RANKS=1024` adds them.
     let more = std::env::var("SQUALL_RANKS").ok();
-    let more = more.map(|ranks| ranks.parse::<u32>()).transpose()?;
+    let more = more.map(|ranks| ranks.parse::<u32>().expect("SQUALL_RANKS is a number"));
     let mut rows = Vec::new();
     for ranks in [8, 64, 256].into_iter().chain(more) {
-        let seen = see(ranks, 0)?;
+        let seen = see(ranks, 0);
         let sum = |kinds: &[&str]| -> u64 { kinds.iter().filter_map(|kind| seen.sent.get(kind)).sum() };
         let watch = sum(&["ping", "pong"]) * 1_000 / u64::from(ranks);
         let agreement: u64 =
@@ -125,13 +109,8 @@ fn messages_per_member() -> Result<(), Failed> {
         rows.push((ranks, watch, agreement));
     }
     let [(_, watch, agreement), .., (_, watch_most, agreement_most)] = rows[..] else {
-        return Err(Failed::from("nothing was measured"));
+        panic!("several sizes are measured");
     };
-    if watch_most * 10 > watch * 11 {
-        return Err(Failed::from(format!("watching grows with the group: {rows:?}")));
-    }
-    if agreement_most > agreement * 2 {
-        return Err(Failed::from(format!("agreement per member grows with the group: {rows:?}")));
-    }
-    Ok(())
+    assert!(watch_most * 10 <= watch * 11, "watching grows with the group: {rows:?}");
+    assert!(agreement_most <= agreement * 2, "agreement per member grows with the group: {rows:?}");
 }
