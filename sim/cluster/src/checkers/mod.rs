@@ -42,6 +42,7 @@ mod rb2;
 mod requests;
 mod stream;
 mod table;
+mod tasks;
 #[cfg(test)]
 mod testing;
 mod waiters;
@@ -55,23 +56,26 @@ use std::collections::BTreeMap;
 
 /// The ids of all properties that are judged.
 pub const PROPERTIES: &[&str] = &[
-    "AG1", "AG10", "AG2", "AG3", "AG4", "AG5", "AG6", "AG7", "AG8", "AG9", "CM1", "CM2", "CM3", "CM4", "CM5", "CR1",
-    "FD1", "FD2", "FD3", "FD4", "FD5", "FD6", "FD7", "LV2", "LV3", "LV6", "MG1", "MG2", "NT1", "NT2", "NT3", "NT4",
-    "NT5", "NT6", "QU1", "QU2", "QU3", "QU4", "QU5", "QU6", "QU7", "RB2",
+    "AC1", "AC2", "AG1", "AG10", "AG2", "AG3", "AG4", "AG5", "AG6", "AG7", "AG8", "AG9", "CB1", "CB10", "CB11", "CB2",
+    "CB3", "CB4", "CB5", "CB6", "CB7", "CB8", "CB9", "CK1", "CK2", "CK3", "CK5", "CK6", "CM1", "CM2", "CM3", "CM4",
+    "CM5", "CR1", "FD1", "FD2", "FD3", "FD4", "FD5", "FD6", "FD7", "LV1", "LV2", "LV3", "LV6", "MG1", "MG2", "NT1",
+    "NT2", "NT3", "NT4", "NT5", "NT6", "QU1", "QU2", "QU3", "QU4", "QU5", "QU6", "QU7", "RB2", "SC1", "SC10", "SC11",
+    "SC12", "SC13", "SC15", "SC16", "SC2", "SC3", "SC4", "SC5", "SC6", "SC7", "SC8", "SC9",
 ];
 
 /// Fresh checkers for one run. One entry can violate several properties; the first in this order names the cause best.
 #[must_use]
 pub fn all(cluster: &Cluster) -> Vec<Box<dyn Checker<Cluster>>> {
     match cluster.authority() {
-        Authority::Coordinator => of_coordinator(),
+        Authority::Coordinator => of_coordinator(cluster.tasks().is_some()),
         Authority::Peers | Authority::Published => peers::all(),
     }
 }
 
-fn of_coordinator() -> Vec<Box<dyn Checker<Cluster>>> {
+fn of_coordinator(with_tasks: bool) -> Vec<Box<dyn Checker<Cluster>>> {
     let ages = ages::SharedAges::default();
-    vec![
+    let of_tasks = if with_tasks { tasks::all(&ages) } else { Vec::new() };
+    let readers: Vec<Box<dyn Checker<Cluster>>> = vec![
         Box::new(fd3::Fd3::default()),
         Box::new(fd4::Fd4::default()),
         Box::new(fd7::Fd7::default()),
@@ -89,6 +93,8 @@ fn of_coordinator() -> Vec<Box<dyn Checker<Cluster>>> {
         Box::new(qu1::Qu1::with(ages.reader())),
         Box::new(qu2::Qu2::with(ages.reader())),
         Box::new(lv3::Lv3::with(ages.reader())),
+    ];
+    let others: Vec<Box<dyn Checker<Cluster>>> = vec![
         // After all readers of the ages.
         Box::new(fd1::Fd1::with(ages)),
         Box::new(qu3::Qu3::default()),
@@ -101,7 +107,8 @@ fn of_coordinator() -> Vec<Box<dyn Checker<Cluster>>> {
         Box::new(lv2::Lv2::default()),
         Box::new(lv6::Lv6::default()),
         Box::new(rb2::Rb2::default()),
-    ]
+    ];
+    readers.into_iter().chain(of_tasks).chain(others).collect()
 }
 
 /// The event of an entry, and when it was decided on its node's own clock.

@@ -1,0 +1,174 @@
+//! SC15: the strategy of each retry is the next of its ladder.
+//!
+//! Source: spec 3.2. The first failure picks the ladder; where 3 failures of its kind, class or worker within an hour make a
+//! pattern, the walk starts one step further. Ladders and what a step makes of a task are written down here once more.
+
+use super::books::{Books, Moment};
+use super::breakers::nanos;
+use super::judge::{Judge, Told};
+use super::ladders::{picked, step};
+use squall::Findings;
+use squall_machine::Text;
+use squall_scheduler::{End, Event, FailureKind, HardwareClass, Knobs, Ladder};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Who fails alike.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Group {
+    Kind(FailureKind),
+    Class(HardwareClass),
+    Worker(Text),
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Sc15 {
+    /// The ladder of each task that has failed, and the place from which its next step is looked for.
+    walks: BTreeMap<Text, (Ladder, usize)>,
+    /// The last failures of each group, as many as make a pattern.
+    failures: BTreeMap<Group, VecDeque<Moment>>,
+    /// The walk that the failure which was just told begins or goes on with.
+    next: Option<(Text, Ladder, usize)>,
+}
+
+impl Sc15 {
+    fn fail(&mut self, told: &Told<'_>, task: &Text, kind: FailureKind, held: (HardwareClass, &Text)) {
+        let (class, worker) = held;
+        let groups = [Group::Kind(kind), Group::Class(class), Group::Worker(worker.clone())];
+        let (ladder, from) = match self.walks.get(task) {
+            Some(&walk) => walk,
+            None => {
+                let pattern = groups.iter().any(|group| self.repeats(group, told.at, told.knobs));
+                (picked(kind, class), usize::from(pattern))
+            }
+        };
+        self.next = Some((task.clone(), ladder, from));
+        for group in groups {
+            let moments = self.failures.entry(group).or_default();
+            moments.push_back(told.at);
+            let surplus = moments.len().saturating_sub(told.knobs.patterns.failures as usize);
+            moments.drain(..surplus);
+        }
+    }
+
+    fn repeats(&self, group: &Group, at: Moment, knobs: &Knobs) -> bool {
+        let Some(moments) = self.failures.get(group) else { return false };
+        let recent = moments.iter().filter(|moment| at - **moment < nanos(knobs.patterns.window)).count();
+        recent >= knobs.patterns.failures as usize
+    }
+}
+
+impl Judge for Sc15 {
+    const PROPERTY: &'static str = "SC15";
+    const EVENTS: &'static [&'static str] =
+        &["report_accepted", "fenced", "requeued", "terminal", "task_recalled", "task_forgotten"];
+
+    fn judge(&mut self, told: &Told<'_>, books: &Books, findings: &mut Findings) -> Option<String> {
+        match told.event {
+            Event::Accepted { task, attempt, end: End::Failed(kind), .. }
+            | Event::Fenced { task, attempt, end: End::Failed(kind), .. } => {
+                let held = books.attempts.get(attempt)?;
+                self.fail(told, task, *kind, (held.class, &held.worker));
+                None
+            }
+            Event::Requeued { task, strategy, shape, .. } => {
+                let row = books.tasks.get(task)?;
+                let Some((_, ladder, from)) = self.next.take_if(|(failed, ..)| failed == task) else {
+                    let changed = strategy.is_some() || *shape != row.shape;
+                    return changed.then(|| format!("{task} has not failed, and goes on by {strategy:?} as {shape:?}"));
+                };
+                let (place, expected, becomes) = step(ladder, from, row.shape, row.spec.degradable);
+                if from > 0 && !self.walks.contains_key(task) {
+                    findings.reached("a pattern of failures");
+                }
+                self.walks.insert(task.clone(), (ladder, place + 1));
+                let right = *strategy == Some(expected) && *shape == becomes;
+                (!right).then(|| {
+                    format!(
+                        "{task} goes on by {strategy:?} as {shape:?}; step {place} of ladder {ladder} is {expected:?}, as {becomes:?}"
+                    )
+                })
+            }
+            Event::Terminal { task, .. } | Event::TaskForgotten { task } => {
+                self.walks.remove(task);
+                self.next.take_if(|(failed, ..)| failed == task);
+                None
+            }
+            Event::TaskRecalled { task } => {
+                self.walks.remove(&task.spec.id);
+                if let Some(climb) = task.climb {
+                    self.walks.insert(task.spec.id.clone(), (climb.ladder, usize::from(climb.step) + 1));
+                }
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn restart(&mut self) {
+        (self.failures, self.next) = (BTreeMap::new(), None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::History;
+    use super::super::judge::Judged;
+    use super::super::testing::{SHAPE, accepted, tasks};
+    use super::*;
+    use squall_machine::Span;
+    use squall_scheduler::{Precision, Shape, Strategy};
+
+    fn fail(
+        history: History<Judged<Sc15>>,
+        task: &str,
+        attempt: u64,
+        kind: FailureKind,
+        (strategy, shape): (Strategy, Shape),
+    ) -> History<Judged<Sc15>> {
+        let ended = history.assign(task, attempt).tells(accepted(task, attempt, End::Failed(kind)));
+        ended.tells(Event::Requeued {
+            task: task.into(),
+            delay: Span::from_secs(5),
+            failures: 1,
+            losses: 0,
+            strategy: Some(strategy),
+            shape,
+        })
+    }
+
+    fn start() -> History<Judged<Sc15>> {
+        (1..=4).fold(tasks(Judged::<Sc15>::default()), |history, number| history.submit(&format!("t{number}"), number))
+    }
+
+    #[test]
+    fn a_task_climbs_its_ladder() {
+        let less = Shape { batch_size: 4, ..SHAPE };
+        let cheaper = Shape { precision: Precision::Fp16, ..less };
+        let cheapest = Shape { precision: Precision::Int8, ..less };
+        let memory = FailureKind::OutOfMemory;
+        let one = || fail(start(), "t1", 1, memory, (Strategy::ReducedBatch, less));
+        let two = || fail(one(), "t1", 2, FailureKind::Network, (Strategy::ReducedPrecision, cheaper));
+        two().holds();
+        // There is no other class: the last possible step repeats.
+        fail(two(), "t1", 3, memory, (Strategy::ReducedPrecision, cheapest)).holds();
+        fail(two(), "t1", 3, memory, (Strategy::OtherClass, cheaper)).violated("step 1 of ladder out_of_memory");
+        fail(start(), "t1", 1, memory, (Strategy::ReducedBatch, SHAPE)).violated("goes on by Some(ReducedBatch)");
+        fail(start(), "t1", 1, FailureKind::Timeout, (Strategy::RetryAtOnce, SHAPE)).holds();
+        fail(start(), "t1", 1, FailureKind::Unknown, (Strategy::OtherWorker, SHAPE)).violated("is DelayedRetry");
+        start().assign("t1", 1).lose("t1", 1, 1).holds();
+    }
+
+    #[test]
+    fn a_pattern_starts_one_step_further() {
+        let first = (Strategy::DelayedRetry, SHAPE);
+        let three = || {
+            (1..=3).fold(start(), |history, number| {
+                fail(history, &format!("t{number}"), number, FailureKind::Unknown, first)
+            })
+        };
+        fail(three(), "t4", 4, FailureKind::Unknown, (Strategy::OtherWorker, SHAPE)).holds();
+        fail(three(), "t4", 4, FailureKind::Unknown, first).violated("is OtherWorker");
+        fail(three().at(3_600_100), "t4", 4, FailureKind::Unknown, first).holds();
+    }
+}

@@ -1,0 +1,106 @@
+//! SC3: an accepted report is the current, unfenced (attempt, worker, incarnation); a rejected one has no side effect.
+//!
+//! Source: spec 3.1. Neither is a report of the current attempt rejected: that would lose it. "No side effect": nothing else
+//! is said about the attempt in the step that rejects its report.
+
+use super::books::{Books, Place};
+use super::judge::{Judge, Told};
+use squall::Findings;
+use squall_machine::{Text, Time};
+use squall_scheduler::{AttemptId, Event, Incarnation};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Sc3 {
+    /// The attempt whose report was rejected last, and when.
+    rejected: Option<(Time, AttemptId)>,
+}
+
+/// What isn't current about an attempt of this task.
+fn stale(books: &Books, task: Option<&Text>, attempt: AttemptId, incarnation: Incarnation) -> Option<&'static str> {
+    let Some(held) = books.attempts.get(&attempt) else { return Some("doesn't hold its task any more") };
+    if task.is_some_and(|task| held.task != *task) {
+        return Some("is another task's");
+    }
+    if books.tasks.get(&held.task).is_none_or(|row| row.place != Place::Leased(attempt)) {
+        return Some("isn't the one that holds its task");
+    }
+    (held.incarnation != incarnation).then_some("is another incarnation's")
+}
+
+impl Judge for Sc3 {
+    const PROPERTY: &'static str = "SC3";
+    const EVENTS: &'static [&'static str] =
+        &["report_accepted", "report_rejected", "fenced", "released", "settled", "started"];
+
+    fn judge(&mut self, told: &Told<'_>, books: &Books, findings: &mut Findings) -> Option<String> {
+        let effect = |attempt: &AttemptId| {
+            let rejected = self.rejected.filter(|(at, of)| told.scheduler && (*at, *of) == (told.decided, *attempt));
+            rejected.map(|_| format!("the report of attempt {attempt} is rejected, and has an effect"))
+        };
+        match told.event {
+            Event::Accepted { task, attempt, incarnation, .. } => effect(attempt).or_else(|| {
+                let stale = stale(books, Some(task), *attempt, *incarnation)?;
+                Some(format!("a report of attempt {attempt} of {task} is accepted, which {stale}"))
+            }),
+            Event::Rejected { attempt, incarnation, repeated, .. } => {
+                if *repeated {
+                    findings.reached("duplicate report answered");
+                }
+                self.rejected = Some((told.decided, *attempt));
+                let current = stale(books, None, *attempt, *incarnation).is_none();
+                current.then(|| format!("the report of attempt {attempt}, which is current, is rejected"))
+            }
+            Event::Fenced { attempt, .. }
+            | Event::Released { attempt, .. }
+            | Event::Settled { attempt, .. }
+            | Event::Started { attempt, .. } => effect(attempt),
+            _ => None,
+        }
+    }
+
+    fn restart(&mut self) {
+        self.rejected = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::judge::Judged;
+    use super::super::testing::{I, accepted, assigned, fenced, lost, tasks};
+    use super::*;
+    use squall_scheduler::{End, Ignored};
+
+    fn rejected(attempt: u64, repeated: bool) -> Event {
+        let reason = if repeated { Ignored::Repeated } else { Ignored::Fenced };
+        Event::Rejected { attempt: AttemptId(attempt), incarnation: I, repeated, reason }
+    }
+
+    #[test]
+    fn only_the_current_attempt_reports() {
+        let start = || tasks(Judged::<Sc3>::default()).submit("t", 1).assign("t", 1);
+        start().succeed("t", 1).holds();
+        start().tells(accepted("t", 2, End::Succeeded)).violated("doesn't hold its task any more");
+        start().tells(accepted("u", 1, End::Succeeded)).violated("is another task's");
+        let late = Event::Accepted {
+            task: "t".into(),
+            attempt: AttemptId(1),
+            incarnation: Incarnation(9),
+            end: End::Succeeded,
+        };
+        start().tells(late).violated("is another incarnation's");
+        let again = || start().lose("t", 1, 1).tells(assigned("t", 2));
+        again().tells(accepted("t", 1, End::Succeeded)).violated("doesn't hold its task any more");
+        again().at(200).tells(rejected(1, false)).holds();
+    }
+
+    #[test]
+    fn what_is_rejected_has_no_effect() {
+        let start = || tasks(Judged::<Sc3>::default()).submit("t", 1).assign("t", 1);
+        start().succeed("t", 1).at(200).tells(rejected(1, true)).holds();
+        start().tells(rejected(1, false)).violated("which is current, is rejected");
+        let late = || start().lose("t", 1, 1).at(200).tells(rejected(1, false));
+        late().tells(fenced("t", 1, lost())).violated("and has an effect");
+        late().released(1).violated("and has an effect");
+    }
+}
