@@ -22,37 +22,37 @@ enum Stage {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Ck5 {
-    /// By task, with the attempt at the source.
-    moving: BTreeMap<Text, (AttemptId, Stage)>,
+    /// By task and attempt at the source. A target that has not run yet may be the source of the next one.
+    moving: BTreeMap<(Text, AttemptId), Stage>,
 }
 
 impl Ck5 {
-    fn on_migration(
-        &mut self,
-        books: &Books,
-        task: &Text,
-        source: AttemptId,
-        (target, step): (Option<AttemptId>, Move),
-    ) -> bool {
-        let place = books.tasks.get(task).map(|row| row.place.clone());
+    /// The migrations of a task that are under way.
+    fn of<'a>(&'a mut self, task: &'a Text) -> impl Iterator<Item = &'a mut Stage> + 'a {
+        let first = (task.clone(), AttemptId(0));
+        self.moving.range_mut(first..).take_while(move |((moving, _), _)| moving == task).map(|(_, stage)| stage)
+    }
+
+    fn on_migration(&mut self, books: &Books, key: (Text, AttemptId), target: Option<AttemptId>, step: Move) -> bool {
+        let place = books.tasks.get(&key.0).map(|row| row.place.clone());
         let holds = |attempt| place == Some(Place::Leased(attempt));
-        match step {
-            Move::Started => {
-                self.moving
-                    .insert(task.clone(), (source, Stage::Started))
-                    .is_none_or(|(_, stage)| matches!(stage, Stage::Assigned(_)))
-                    && holds(source)
+        let source = key.1;
+        match (step, target) {
+            (Move::Started, _) => self.moving.insert(key, Stage::Started).is_none() && holds(source),
+            (Move::Fenced, _) => self.moving.insert(key, Stage::Fenced) == Some(Stage::SourceEnded),
+            (Move::Committed | Move::Aborted, Some(target)) => {
+                self.moving.remove(&key) == Some(Stage::Assigned(target)) && holds(target)
             }
-            Move::Fenced => {
-                self.moving.insert(task.clone(), (source, Stage::Fenced)) == Some((source, Stage::SourceEnded))
-            }
-            Move::Committed | Move::Aborted if target.is_some() => {
-                let known = self.moving.remove(task);
-                let told = target.map(|target| (source, Stage::Assigned(target)));
-                known == told && target.is_some_and(holds)
-            }
-            Move::Aborted => !self.moving.contains_key(task) && holds(source),
-            Move::Committed => false,
+            (Move::Aborted, None) => !self.moving.contains_key(&key) && holds(source),
+            (Move::Committed, None) => false,
+        }
+    }
+
+    fn forget(&mut self, task: &Text) {
+        while let Some(key) = self.moving.range((task.clone(), AttemptId(0))..).map(|(key, _)| key.clone()).next()
+            && key.0 == *task
+        {
+            self.moving.remove(&key);
         }
     }
 }
@@ -70,8 +70,9 @@ impl Judge for Ck5 {
                     Move::Committed => findings.reached("migration committed"),
                     Move::Started => {}
                 }
-                let before = self.moving.get(task).copied();
-                let lawful = self.on_migration(books, task, *source, (*target, *step));
+                let key = (task.clone(), *source);
+                let before = self.moving.get(&key).copied();
+                let lawful = self.on_migration(books, key, *target, *step);
                 (!lawful).then(|| {
                     format!(
                         "the migration of {task} from {source} to {target:?}, at {before:?}, is told to be {step:?}"
@@ -80,8 +81,8 @@ impl Judge for Ck5 {
             }
             Event::Fenced { task, attempt, end, .. } => {
                 let moved = *end == End::Migrated;
-                match self.moving.get_mut(task) {
-                    Some((source, stage @ Stage::Started)) if moved && source == attempt => {
+                match self.moving.get_mut(&(task.clone(), *attempt)) {
+                    Some(stage @ Stage::Started) if moved => {
                         *stage = Stage::SourceEnded;
                         None
                     }
@@ -89,22 +90,19 @@ impl Judge for Ck5 {
                 }
             }
             Event::Assigned { task, attempt, .. } => {
-                if let Some((_, stage)) = self.moving.get_mut(task) {
-                    let before = std::mem::replace(stage, Stage::Assigned(*attempt));
-                    return (before != Stage::Fenced)
-                        .then(|| format!("{task} is assigned in a migration at {before:?}"));
-                }
-                None
+                let stage = self.of(task).find(|stage| !matches!(stage, Stage::Assigned(_)))?;
+                let before = std::mem::replace(stage, Stage::Assigned(*attempt));
+                (before != Stage::Fenced).then(|| format!("{task} is assigned in a migration at {before:?}"))
             }
             Event::Terminal { task, .. } => {
-                self.moving.remove(task);
+                self.forget(task);
                 None
             }
             Event::TaskRecalled { task } => {
                 if let squall_scheduler::TaskState::Leased(lease) = &task.state
                     && let Some(source) = lease.migrated_from
                 {
-                    self.moving.insert(task.spec.id.clone(), (source, Stage::Assigned(lease.attempt)));
+                    self.moving.insert((task.spec.id.clone(), source), Stage::Assigned(lease.attempt));
                 }
                 None
             }
@@ -153,6 +151,16 @@ mod tests {
         start().tells(step(None, Move::Aborted)).holds();
         moved().tells(step(Some(2), Move::Aborted)).holds();
         moved().tells(step(Some(2), Move::Committed)).tells(step(Some(2), Move::Aborted)).violated("to be Aborted");
+        let onward = |target: Option<u64>, step| Event::Migration {
+            task: "t".into(),
+            source: AttemptId(2),
+            target: target.map(AttemptId),
+            step,
+        };
+        // The target moves on before it has run.
+        let again = || moved().tells(onward(None, Move::Started)).tells(step(Some(2), Move::Aborted));
+        let fenced = again().tells(fenced("t", 2, End::Migrated)).tells(requeued("t", Span::ZERO, (0, 0), None));
+        fenced.tells(onward(None, Move::Fenced)).assign("t", 3).tells(onward(Some(3), Move::Committed)).holds();
         let gone = start().succeed("t", 1).tells(step(None, Move::Aborted));
         gone.violated("is told to be Aborted");
     }

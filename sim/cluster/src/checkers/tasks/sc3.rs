@@ -14,6 +14,8 @@ use squall_scheduler::{AttemptId, Event, Incarnation};
 pub(super) struct Sc3 {
     /// The attempt whose report was rejected last, and when.
     rejected: Option<(Time, AttemptId)>,
+    /// The attempt that was heard to have begun last, and when.
+    started: Option<(Time, AttemptId)>,
 }
 
 /// What isn't current about an attempt of this task.
@@ -51,16 +53,20 @@ impl Judge for Sc3 {
                 let current = stale(books, None, *attempt, *incarnation).is_none();
                 current.then(|| format!("the report of attempt {attempt}, which is current, is rejected"))
             }
-            Event::Fenced { attempt, .. }
-            | Event::Released { attempt, .. }
-            | Event::Settled { attempt, .. }
-            | Event::Started { attempt, .. } => effect(attempt),
+            Event::Started { attempt, .. } => {
+                let effect = effect(attempt);
+                self.started = Some((told.decided, *attempt));
+                effect
+            }
+            Event::Fenced { attempt, .. } | Event::Released { attempt, .. } | Event::Settled { attempt, .. } => {
+                effect(attempt)
+            }
             _ => None,
         }
     }
 
     fn restart(&mut self) {
-        self.rejected = None;
+        *self = Self::default();
     }
 }
 
