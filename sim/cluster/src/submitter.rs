@@ -193,6 +193,7 @@ impl User {
             duration: self.random.span(mix.duration.low, mix.duration.high),
             fails: overload.and_then(|overload| overload.fails).unwrap_or(mix.fails).ratio(),
             poison,
+            hangs: mix.hanging_tasks.contains(&self.submitted),
         };
         let deadline = mix.deadline.map(|range| self.random.span(range.low, range.high));
         TaskSpec {

@@ -177,7 +177,9 @@ impl Tasks {
 
     /// Whether anything about attempts is left to their time limit.
     pub(crate) fn hangs(&self) -> bool {
-        self.mix.iter().map(|mix| mix.hangs).chain([self.sick.hangs]).any(|hangs| !hangs.ratio().is_zero())
+        let shares = self.mix.iter().map(|mix| mix.hangs).chain([self.sick.hangs]);
+        shares.into_iter().any(|hangs| !hangs.ratio().is_zero())
+            || self.mix.iter().any(|mix| !mix.hanging_tasks.is_empty())
     }
 }
 

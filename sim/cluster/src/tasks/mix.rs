@@ -54,6 +54,8 @@ pub struct Mix {
     pub failures: BTreeMap<String, u32>,
     /// The share of attempts that never end by themselves.
     pub hangs: Share,
+    /// Which tasks of each client, counted from 1 over all kinds, never end by themselves in any attempt.
+    pub hanging_tasks: Vec<u64>,
     /// The share of attempts that their worker dies of, at a drawn point.
     pub crashes: Share,
     /// The share of tasks that their worker dies of in every attempt.
@@ -98,6 +100,7 @@ impl Default for Mix {
             fails: Share::default(),
             failures: BTreeMap::new(),
             hangs: Share::default(),
+            hanging_tasks: Vec::new(),
             crashes: Share::default(),
             poison: Share::default(),
             poison_tasks: Vec::new(),

@@ -18,6 +18,8 @@ pub(crate) struct Script {
     pub(crate) fails: Ratio,
     /// Whether its workers die of it.
     pub(crate) poison: bool,
+    /// Whether it never ends by itself.
+    pub(crate) hangs: bool,
 }
 
 /// What becomes of one attempt by itself.
@@ -34,7 +36,7 @@ pub(crate) enum Fate {
 }
 
 /// How long a payload is.
-const BYTES: usize = 8 + 2 + 8 + 4 + 4 + 1;
+const BYTES: usize = 8 + 2 + 8 + 4 + 4 + 2;
 
 impl Script {
     pub(crate) fn encode(&self) -> Arc<[u8]> {
@@ -44,7 +46,7 @@ impl Script {
         bytes.extend(self.duration.as_nanos().to_le_bytes());
         bytes.extend(self.fails.numerator().to_le_bytes());
         bytes.extend(self.fails.denominator().to_le_bytes());
-        bytes.push(u8::from(self.poison));
+        bytes.extend([u8::from(self.poison), u8::from(self.hangs)]);
         bytes.into()
     }
 
@@ -55,13 +57,14 @@ impl Script {
         let (duration, rest) = rest.split_first_chunk::<8>()?;
         let (numerator, rest) = rest.split_first_chunk::<4>()?;
         let (denominator, rest) = rest.split_first_chunk::<4>()?;
-        let &[poison] = rest else { return None };
+        let &[poison, hangs] = rest else { return None };
         Some(Self {
             seed: u64::from_le_bytes(*seed),
             kind: u16::from_le_bytes(*kind),
             duration: Span::from_nanos(u64::from_le_bytes(*duration)),
             fails: Ratio::new(u32::from_le_bytes(*numerator), u32::from_le_bytes(*denominator))?,
             poison: poison == 1,
+            hangs: hangs == 1,
         })
     }
 
@@ -73,18 +76,18 @@ impl Script {
         let told = random.below(2) == 0;
         let kind = failure(&mix.failures, FailureKind::Evaluation, &mut random);
         let crashes = random.chance(mix.crashes.ratio());
-        let hangs = random.chance(mix.hangs.ratio());
+        let hangs = random.chance(mix.hangs.ratio()) || self.hangs;
         let fails = random.chance(self.fails);
         // All of a healthy worker's draws come first: sickness adds to them and changes none.
         let sick_kind = sick.map(|sick| failure(&sick.failures, FailureKind::Hardware, &mut random));
         let sick_hangs = sick.is_some_and(|sick| random.chance(sick.hangs.ratio()));
         let sick_fails = sick.is_some_and(|sick| random.chance(sick.fails.ratio()));
-        match (self.poison || crashes, hangs || sick_hangs, sick_kind.filter(|_| sick_fails)) {
+        match (self.poison || crashes, sick_kind.filter(|_| sick_fails), hangs || sick_hangs) {
             (true, _, _) => Fate::Kills { micros },
-            (false, true, _) => Fate::Hangs { micros },
-            (false, false, Some(kind)) => Fate::Fails { micros, kind, told },
-            (false, false, None) if fails => Fate::Fails { micros, kind, told },
-            (false, false, None) => Fate::Succeeds,
+            (false, Some(kind), _) => Fate::Fails { micros, kind, told },
+            (false, None, true) => Fate::Hangs { micros },
+            (false, None, false) if fails => Fate::Fails { micros, kind, told },
+            (false, None, false) => Fate::Succeeds,
         }
     }
 }
@@ -111,13 +114,13 @@ mod tests {
 
     fn script() -> Script {
         let fails = Ratio::new(1, 2).expect("a ratio");
-        Script { seed: 7, kind: 0, duration: Span::from_secs(9), fails, poison: false }
+        Script { seed: 7, kind: 0, duration: Span::from_secs(9), fails, poison: false, hangs: false }
     }
 
     #[test]
     fn a_payload_is_read_as_it_was_written() {
-        for poison in [false, true] {
-            let script = Script { poison, ..script() };
+        for (poison, hangs) in [(false, false), (true, false), (false, true)] {
+            let script = Script { poison, hangs, ..script() };
             assert_eq!(Script::decode(&script.encode()), Some(script));
         }
         let bytes = script().encode();
