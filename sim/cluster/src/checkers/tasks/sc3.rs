@@ -1,13 +1,15 @@
 //! SC3: an accepted report is the current, unfenced (attempt, worker, incarnation); a rejected one has no side effect.
 //!
 //! Source: spec 3.1. Neither is a report of the current attempt rejected: that would lose it. "No side effect": nothing else
-//! is said about the attempt in the step that rejects its report.
+//! is said about the attempt in the step that rejects its report. And what is accepted was reported: by the worker, of this
+//! attempt, and with this end.
 
 use super::books::{Books, Place};
 use super::judge::{Judge, Told};
 use squall::Findings;
 use squall_machine::{Text, Time};
-use squall_scheduler::{AttemptId, Event, Incarnation};
+use squall_scheduler::{AttemptId, End, Event, Incarnation, Report};
+use std::collections::BTreeMap;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -16,7 +18,12 @@ pub(super) struct Sc3 {
     rejected: Option<(Time, AttemptId)>,
     /// The attempt that was heard to have begun last, and when.
     started: Option<(Time, AttemptId)>,
+    /// What workers have reported of attempts, and whether it was a success.
+    reported: BTreeMap<AttemptId, bool>,
 }
+
+/// Reports of attempts that are so much older than the newest are forgotten.
+const REPORTED_MAX: u64 = 1 << 16;
 
 /// What isn't current about an attempt of this task.
 fn stale(books: &Books, task: Option<&Text>, attempt: AttemptId, incarnation: Incarnation) -> Option<&'static str> {
@@ -33,7 +40,7 @@ fn stale(books: &Books, task: Option<&Text>, attempt: AttemptId, incarnation: In
 impl Judge for Sc3 {
     const PROPERTY: &'static str = "SC3";
     const EVENTS: &'static [&'static str] =
-        &["report_accepted", "report_rejected", "fenced", "released", "settled", "started"];
+        &["report_accepted", "report_rejected", "fenced", "released", "settled", "started", "reported"];
 
     fn judge(&mut self, told: &Told<'_>, books: &Books, findings: &mut Findings) -> Option<String> {
         let effect = |attempt: &AttemptId| {
@@ -41,10 +48,31 @@ impl Judge for Sc3 {
             rejected.map(|_| format!("the report of attempt {attempt} is rejected, and has an effect"))
         };
         match told.event {
-            Event::Accepted { task, attempt, incarnation, .. } => effect(attempt).or_else(|| {
-                let stale = stale(books, Some(task), *attempt, *incarnation)?;
-                Some(format!("a report of attempt {attempt} of {task} is accepted, which {stale}"))
-            }),
+            Event::Reported { attempt, report, .. } => {
+                self.reported.insert(*attempt, matches!(report, Report::Succeeded { .. }));
+                let old = AttemptId(books.newest.0.saturating_sub(REPORTED_MAX));
+                while self.reported.first_key_value().is_some_and(|(attempt, _)| *attempt < old) {
+                    self.reported.pop_first();
+                }
+                None
+            }
+            Event::Accepted { task, attempt, incarnation, end } => {
+                // A report that overtakes the word that its attempt has begun says both.
+                if self.started == Some((told.decided, *attempt)) {
+                    findings.reached("report before acknowledgement");
+                }
+                let reported = self.reported.get(attempt).copied();
+                // A result that can't be kept is a failure.
+                if reported.is_none() || *end == End::Succeeded && reported == Some(false) {
+                    return Some(format!(
+                        "attempt {attempt} of {task} ends as {end:?}, which its worker didn't report"
+                    ));
+                }
+                effect(attempt).or_else(|| {
+                    let stale = stale(books, Some(task), *attempt, *incarnation)?;
+                    Some(format!("a report of attempt {attempt} of {task} is accepted, which {stale}"))
+                })
+            }
             Event::Rejected { attempt, incarnation, repeated, .. } => {
                 if *repeated {
                     findings.reached("duplicate report answered");
@@ -66,7 +94,7 @@ impl Judge for Sc3 {
     }
 
     fn restart(&mut self) {
-        *self = Self::default();
+        (self.rejected, self.started) = (None, None);
     }
 }
 
@@ -75,18 +103,31 @@ mod tests {
     use super::super::judge::Judged;
     use super::super::testing::{I, accepted, assigned, fenced, lost, tasks};
     use super::*;
-    use squall_scheduler::{End, Ignored};
+    use crate::checkers::testing::{History, W};
+    use squall_scheduler::Ignored;
+    use std::sync::Arc;
 
     fn rejected(attempt: u64, repeated: bool) -> Event {
         let reason = if repeated { Ignored::Repeated } else { Ignored::Fenced };
         Event::Rejected { attempt: AttemptId(attempt), incarnation: I, repeated, reason }
     }
 
+    fn reports(history: History<Judged<Sc3>>, attempt: u64) -> History<Judged<Sc3>> {
+        let report = Report::Succeeded { result: Arc::from([]) };
+        let (task, attempt, progress_micros) = ("t".into(), AttemptId(attempt), 1_000_000);
+        history.event(W, Event::Reported { incarnation: I, task, attempt, report, progress_micros })
+    }
+
+    fn start() -> History<Judged<Sc3>> {
+        reports(tasks(Judged::<Sc3>::default()).submit("t", 1).assign("t", 1), 1)
+    }
+
     #[test]
     fn only_the_current_attempt_reports() {
-        let start = || tasks(Judged::<Sc3>::default()).submit("t", 1).assign("t", 1);
         start().succeed("t", 1).holds();
-        start().tells(accepted("t", 2, End::Succeeded)).violated("doesn't hold its task any more");
+        reports(start(), 2).tells(accepted("t", 2, End::Succeeded)).violated("doesn't hold its task any more");
+        let next = start().lose("t", 1, 1).assign("t", 2);
+        next.tells(accepted("t", 2, End::Succeeded)).violated("which its worker didn't report");
         start().tells(accepted("u", 1, End::Succeeded)).violated("is another task's");
         let late = Event::Accepted {
             task: "t".into(),
@@ -102,7 +143,6 @@ mod tests {
 
     #[test]
     fn what_is_rejected_has_no_effect() {
-        let start = || tasks(Judged::<Sc3>::default()).submit("t", 1).assign("t", 1);
         start().succeed("t", 1).at(200).tells(rejected(1, true)).holds();
         start().tells(rejected(1, false)).violated("which is current, is rejected");
         let late = || start().lose("t", 1, 1).at(200).tells(rejected(1, false));
