@@ -439,7 +439,9 @@ impl Node {
             crate::NodeKind::Coordinator => tasks && matches!(order, Order::Migrate | Order::ResetBreakers),
             crate::NodeKind::Replica => matches!(order, Order::Leave | Order::Train | Order::Rest),
             crate::NodeKind::Peer => matches!(order, Order::Recover),
-            crate::NodeKind::Worker if tasks => matches!(order, Order::Leave | Order::Sicken | Order::Recover),
+            crate::NodeKind::Worker if tasks => {
+                matches!(order, Order::Leave | Order::Sicken | Order::Recover | Order::Quiet)
+            }
             crate::NodeKind::Worker | crate::NodeKind::Subscriber => matches!(order, Order::Leave),
             crate::NodeKind::Store => false,
             crate::NodeKind::Client => matches!(order, Order::Quiet),

@@ -77,8 +77,9 @@ impl Machine for Runner {
             Input::Receive { from, message } => self.worker_step(now, Input::Receive { from, message }, effects),
             Input::Request(Order::Leave) => self.worker_step(now, Input::Request(WorkerRequest::Leave), effects),
             Input::Request(Order::Sicken) => self.runtime.on_sick(true),
-            Input::Request(Order::Recover) => self.runtime.on_sick(false),
-            Input::Request(Order::Train | Order::Rest | Order::Quiet | Order::Migrate | Order::ResetBreakers) => {
+            // No new load stops new ills as well.
+            Input::Request(Order::Recover | Order::Quiet) => self.runtime.on_sick(false),
+            Input::Request(Order::Train | Order::Rest | Order::Migrate | Order::ResetBreakers) => {
                 unreachable!("the system asks no worker for this")
             }
             Input::Wake => self.worker_step(now, Input::Wake, effects),

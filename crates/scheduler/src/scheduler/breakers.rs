@@ -55,6 +55,11 @@ impl Scheduler {
         self.breakers.get(key).is_none_or(Breaker::permits)
     }
 
+    /// Whether a worker's breaker lets anybody pass: asked of every worker for every task, and mostly all are closed.
+    pub(super) fn worker_permits(&self, id: &Text) -> bool {
+        self.restless.is_empty() || self.permits(&BreakerKey::Worker(id.clone()))
+    }
+
     /// Takes the permits of all three breakers.
     ///
     /// # Panics

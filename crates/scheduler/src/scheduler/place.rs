@@ -111,7 +111,7 @@ impl Scheduler {
                 tally.too_big = true;
             } else if worker.draining.is_some() || !worker.issues.is_empty() {
                 tally.unfit = true;
-            } else if !self.permits(&BreakerKey::Worker(id.clone())) {
+            } else if !self.worker_permits(id) {
                 if tally.breakers.len() < NAMED_MAX {
                     tally.breakers.push(BreakerKey::Worker(id.clone()));
                 }
