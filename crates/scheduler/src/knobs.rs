@@ -177,6 +177,10 @@ impl Knobs {
             let problem = format!("must not be shorter than retry_base ({})", self.retry.base);
             return Err(InvalidKnob { knob: "retry_cap", problem });
         }
+        if self.self_healing {
+            let problem = "can't be turned on yet: the scheduler adapts nothing".into();
+            return Err(InvalidKnob { knob: "self_healing", problem });
+        }
         if self.retry.factor == 0 {
             return Err(InvalidKnob { knob: "retry_factor", problem: "must be at least 1".into() });
         }
@@ -203,7 +207,8 @@ mod tests {
     #[test]
     fn what_cannot_be_is_named() {
         type Change = fn(&mut Knobs);
-        let cases: [(Change, &str); 6] = [
+        let cases: [(Change, &str); 7] = [
+            (|knobs| knobs.self_healing = true, "self_healing"),
             (|knobs| knobs.tick = Span::ZERO, "scheduler_tick"),
             (|knobs| knobs.clock = Span::MAX, "clock"),
             (|knobs| knobs.retry.cap = Span::from_secs(4), "retry_cap"),
