@@ -398,7 +398,11 @@ impl Machine for Scheduler {
 
     fn deadline(&self) -> Option<Time> {
         self.booted?;
-        let clock = self.is_busy().then(|| self.durable.uptime + self.knobs.clock);
+        // Asked after every step of the process, which mostly has other things to do.
+        if !self.is_busy() {
+            return None;
+        }
+        let clock = Some(self.durable.uptime + self.knobs.clock);
         let look = self.queue.is_blocked().then(|| self.looked + self.knobs.tick);
         let delayed = self.delayed.first().map(|(at, _)| *at);
         let deadline = self.deadlines.first().map(|(at, _)| *at);
