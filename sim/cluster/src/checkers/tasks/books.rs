@@ -185,7 +185,9 @@ impl Books {
             return;
         }
         if let Fact::Truth(Truth::Up { life, disk_lost, .. }) = entry.fact {
-            (self.silent, self.found, self.orphans) = (*life > 1, Found::default(), None);
+            // Who told of no task may have died before anything of it was durable, and then finds nothing.
+            let silent = *life > 1 && self.submitted > 0;
+            (self.silent, self.found, self.orphans) = (silent, Found::default(), None);
             self.disk_lost |= *disk_lost;
             self.breakers.restart();
             if *disk_lost {

@@ -101,7 +101,7 @@ impl Judge for Cr1 {
                     None
                 })
             }
-            Event::Submitted { .. } | Event::Accepted { .. } if books.silent && books.submitted > 0 => {
+            Event::Submitted { .. } | Event::Accepted { .. } if books.silent => {
                 Some("the scheduler works again, but doesn't say what it found".to_owned())
             }
             Event::Assigned { attempt, .. } => {
@@ -185,6 +185,8 @@ mod tests {
         found(done, vec![task("t", 1, Some(1)), task("u", 2, None)], (3, 1, 1))
             .violated("had ended, and is found open");
         start().down(C).up(C).submit("v", 3).violated("doesn't say what it found");
+        let early = tasks(Judged::<Cr1>::default()).down(C).up(C);
+        early.submit("t", 1).submit("u", 2).holds();
     }
 
     #[test]
