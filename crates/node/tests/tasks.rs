@@ -71,7 +71,7 @@ impl Judge {
             Event::Assigned { task, attempt, restore, .. } => {
                 assert!(self.attempts.insert(*attempt), "attempt {attempt} twice");
                 assert!(!self.terminal.contains_key(task), "{task} has ended");
-                assert_eq!(restore.as_ref(), self.completed.get(task), "{task} goes on from the newest");
+                assert_eq!(restore.as_deref(), self.completed.get(task), "{task} goes on from the newest");
             }
             Event::Accepted { task, end: End::Succeeded, .. } => {
                 assert!(self.succeeded.insert(task.clone()), "{task} succeeds twice");

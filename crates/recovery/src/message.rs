@@ -4,6 +4,7 @@
 //! promise nothing and are volatile by the specification; all others are sent as everything else that waits for records.
 
 use crate::{Ballot, Communicator, CommunicatorId, Generation, Member, Rank, Value};
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use serde::{Deserialize, Serialize};
@@ -103,8 +104,8 @@ pub enum Message {
         stamp: Stamp,
         /// Its ballot.
         ballot: Ballot,
-        /// The value.
-        value: Value,
+        /// The value. Boxed, since all messages are as large as the largest, and most are pings.
+        value: Box<Value>,
     },
     /// The answer to `Propose`.
     Accept {

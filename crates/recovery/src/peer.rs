@@ -295,7 +295,7 @@ impl Peer {
             Message::Outbid { ballot, promised, .. } => {
                 return self.on_outbid(now, rank, ballot, promised, effects);
             }
-            Message::Propose { ballot, value, .. } => return self.on_propose(now, rank, ballot, value, effects),
+            Message::Propose { ballot, value, .. } => return self.on_propose(now, rank, ballot, *value, effects),
             Message::Accept { ballot, .. } => return self.on_accept(now, rank, ballot, effects),
             // The sender is in this generation, as everybody here: nothing was decided yet.
             Message::CatchUp { .. } => return Err(Ignored::StaleNews),

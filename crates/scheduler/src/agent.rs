@@ -257,7 +257,7 @@ impl Agent {
             StoreMessage::Complete { task, attempt, seq } => self.on_complete(now, &task, attempt, seq),
             StoreMessage::Refused { task, attempt, seq, reason: _ } => self.on_refused(&task, attempt, seq, effects),
             StoreMessage::Fetched { task, reader, checkpoint } => {
-                self.on_fetched(now, &task, reader, checkpoint, effects)
+                self.on_fetched(now, &task, reader, checkpoint.map(|found| *found), effects)
             }
             StoreMessage::Deleted { task, below } => self.on_deleted(&task, below),
             StoreMessage::Put { .. } | StoreMessage::Fetch { .. } | StoreMessage::Delete { .. } => {

@@ -5,6 +5,7 @@ use crate::{
     Offer, Outcome, Placement, Reception, Report, Resources, Settlement, Shape, Standing, Strategy, Task, TaskRefusal,
     TaskSpec, TaskType,
 };
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -161,7 +162,7 @@ pub enum Event {
         /// The failures of the task before this attempt: more than 0 makes it a retry.
         failures: u32,
         /// The checkpoint that it goes on from.
-        restore: Option<Checkpoint>,
+        restore: Option<Box<Checkpoint>>,
         /// Why this worker.
         choice: Choice,
     },

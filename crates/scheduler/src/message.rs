@@ -5,6 +5,7 @@ use crate::{
     AttemptId, Checkpoint, CheckpointSeq, FailureKind, HardwareClass, Ignored, Incarnation, Outcome, Resources, Shape,
     TaskSpec, TaskType, Vitals,
 };
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use serde::{Deserialize, Serialize};
@@ -200,7 +201,7 @@ pub enum Message {
         /// Which task.
         task: Text,
         /// The checkpoint.
-        checkpoint: Checkpoint,
+        checkpoint: Box<Checkpoint>,
     },
     /// Asks for no more work. Re-sent until answered with `Drained`.
     Drain {

@@ -4,6 +4,7 @@ use crate::{
     AttemptId, BreakerKey, BreakerStage, Checkpoint, CheckpointIndex, Climb, End, Generation, Incarnation, Keeping,
     Lease, Offer, Outcome, PAST_KEPT, Past, Shape, Task, TaskSpec, TaskState,
 };
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use serde::{Deserialize, Serialize};
@@ -34,8 +35,8 @@ pub enum Record {
         at: Span,
         /// Which task.
         task: Text,
-        /// The lease that begins.
-        lease: Lease,
+        /// The lease that begins. Boxed, since every effect of every step is as large as the largest record.
+        lease: Box<Lease>,
     },
     /// The target of a migration runs.
     Arrived {
@@ -207,7 +208,7 @@ impl Snapshot {
                 let task = self.task(task);
                 assert!(matches!(task.state, TaskState::Waiting { .. }), "only what waits is assigned");
                 task.attempts += 1;
-                task.state = TaskState::Leased(lease.clone());
+                task.state = TaskState::Leased((**lease).clone());
             }
             Record::Arrived { task } => match &mut self.task(task).state {
                 TaskState::Leased(lease) => lease.migrated_from = None,

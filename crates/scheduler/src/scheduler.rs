@@ -345,7 +345,7 @@ impl Scheduler {
                 self.on_report(at, from, attempts::Reporter { incarnation, task, attempt }, report, effects);
             }
             Message::Saved { incarnation, task, checkpoint } => {
-                self.on_saved(from, incarnation, &task, checkpoint, effects);
+                self.on_saved(from, incarnation, &task, *checkpoint, effects);
             }
             Message::Drain { incarnation } => self.on_drain(from, incarnation, effects),
             Message::Offered { incarnation }

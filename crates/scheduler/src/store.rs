@@ -14,6 +14,7 @@ pub use message::{Part, StoreMessage};
 pub use shelf::{Save, Shelf, StoreRecord, StoreSnapshot};
 
 use crate::{AttemptId, Checkpoint, CheckpointSeq, InvalidKnob};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::convert::Infallible;
@@ -322,10 +323,11 @@ impl Store {
 
     fn on_message(&mut self, from: Address, message: StoreMessage, effects: &mut Out) -> Result<(), StoreIgnored> {
         match message {
-            StoreMessage::Put { part } => self.on_put(from, part, effects),
+            StoreMessage::Put { part } => self.on_put(from, *part, effects),
             StoreMessage::Fetch { task, attempt, seq, reader } => {
                 let checkpoint = self.complete(&task, attempt, seq);
                 effects.event(StoreEvent::Fetched { task: task.clone(), reader, checkpoint });
+                let checkpoint = checkpoint.map(Box::new);
                 effects.send(from, StoreMessage::Fetched { task, reader, checkpoint });
                 Ok(())
             }

@@ -66,6 +66,10 @@ pub enum Event {
     Store(StoreEvent),
 }
 
+// Messages and events are moved from hand to hand in every step, and what is larger than 128 bytes with its envelope is copied by
+// a call. What is large and rare is boxed in its part.
+const _: () = assert!(size_of::<Message>() <= 72 && size_of::<Event>() <= 120);
+
 kinds_of_parts!(Message {
     Coordinator(squall_coordinator::Message),
     Peer(PeerNodeMessage),

@@ -4,6 +4,7 @@ use super::seat::Seat;
 use super::{Out, Peer};
 use crate::event::{Answer, Start};
 use crate::{Ballot, Decision, Event, Ignored, Message, Rank, Value, Vow, choose, is_quorum};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -57,7 +58,7 @@ impl Lead {
         let (stamp, ballot) = (seat.stamp(), self.ballot);
         match &self.phase {
             Phase::Collecting { .. } => Message::Collect { stamp, ballot },
-            Phase::Proposing { value, .. } => Message::Propose { stamp, ballot, value: value.clone() },
+            Phase::Proposing { value, .. } => Message::Propose { stamp, ballot, value: Box::new(value.clone()) },
         }
     }
 }

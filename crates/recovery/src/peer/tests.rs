@@ -218,7 +218,7 @@ fn a_promise_binds() {
     let propose = |bench: &Bench, leader, round, dead: &[u32]| Message::Propose {
         stamp: bench.stamp(leader),
         ballot: ballot(round, leader),
-        value: value(dead, &[]),
+        value: Box::new(value(dead, &[])),
     };
     assert_eq!(bench.hears(propose(&bench, 0, 3, &[4])).ignored(), Some(Ignored::StaleBallot));
     assert_eq!(bench.hears(propose(&bench, 1, 3, &[4])).sent("accept"), [1]);

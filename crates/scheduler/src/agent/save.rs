@@ -2,6 +2,7 @@
 
 use super::{Agent, AgentMessage, AgentReply, Out, RuntimeOrder};
 use crate::{AttemptId, Checkpoint, CheckpointSeq, Event, Ignored, Message, Part, Reception, StoreMessage};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use squall_machine::{Text, Time};
 
@@ -189,12 +190,12 @@ impl Agent {
         let (task, checkpoint, incarnation) = (duty.work.task.clone(), saving.checkpoint, duty.incarnation);
         if saving.stored {
             saving.resend = self.scheduler.ask(now);
-            return self.tell(Message::Saved { incarnation, task, checkpoint }, effects);
+            return self.tell(Message::Saved { incarnation, task, checkpoint: Box::new(checkpoint) }, effects);
         }
         saving.resend = self.store.ask(now);
         for index in 0..PARTS {
             let part = Part::new(task.clone(), checkpoint, index, PARTS);
-            effects.send(store, AgentMessage::Store(StoreMessage::Put { part }));
+            effects.send(store, AgentMessage::Store(StoreMessage::Put { part: Box::new(part) }));
         }
     }
 

@@ -5,6 +5,7 @@ mod play;
 use super::duty::FETCHES_MAX;
 use super::*;
 use crate::{HardwareClass, Precision, Reception, Resources, Shape, StoreIgnored, TaskType};
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -406,8 +407,11 @@ fn an_attempt_goes_on_from_what_the_store_holds() {
         Message::Assign { incarnation: OWN, attempt: AttemptId(4), work: Arc::new(work(Some(saved(2, 400_000)))) };
     bench.ignores(again, Ignored::UnderWay);
     assert_eq!(bench.pass(1_100).count("store_fetch"), 2);
-    let fetched =
-        |reader, checkpoint| StoreMessage::Fetched { task: "t".into(), reader: AttemptId(reader), checkpoint };
+    let fetched = |reader, checkpoint: Option<Checkpoint>| StoreMessage::Fetched {
+        task: "t".into(),
+        reader: AttemptId(reader),
+        checkpoint: checkpoint.map(Box::new),
+    };
     assert_eq!(bench.stores(fetched(5, None)).ignored(), Some(Ignored::StaleAnswer));
     let given = bench.stores(fetched(4, Some(saved(2, 400_000))));
     assert_eq!(given.event_kinds(), ["restored", "running"]);
@@ -427,7 +431,11 @@ fn an_attempt_fails_if_what_it_goes_on_from_is_not_there() {
     for found in [None, Some(saved(2, 400_001)), Some(saved(1, 400_000))] {
         let mut bench = Bench::new();
         bench.assign(4, Some(saved(2, 400_000)));
-        let given = bench.stores(StoreMessage::Fetched { task: "t".into(), reader: AttemptId(4), checkpoint: found });
+        let given = bench.stores(StoreMessage::Fetched {
+            task: "t".into(),
+            reader: AttemptId(4),
+            checkpoint: found.map(Box::new),
+        });
         assert_eq!((failed(&given), given.kinds()), (Some(FailureKind::Unknown), vec!["report"]));
         assert!(given.orders().is_empty(), "the runtime never heard of it");
     }
@@ -513,7 +521,11 @@ fn the_store_forgets_what_nobody_goes_back_to() {
     let mut bench = Bench::with(config(Knobs { checkpoints_kept: 2, ..Knobs::default() }));
     bench.request(AgentRequest::Began { incarnation: OWN });
     bench.assign(4, Some(saved(5, 1)));
-    bench.stores(StoreMessage::Fetched { task: "t".into(), reader: AttemptId(4), checkpoint: Some(saved(5, 1)) });
+    bench.stores(StoreMessage::Fetched {
+        task: "t".into(),
+        reader: AttemptId(4),
+        checkpoint: Some(Box::new(saved(5, 1))),
+    });
     let mut deleted = Vec::new();
     for seq in 6..=8 {
         bench.save(4, seq as u32);
@@ -596,7 +608,7 @@ fn what_is_meant_for_others_is_ignored() {
     bench.ignores(Message::Cancel { task: "t".into() }, Ignored::WrongDirection);
     bench.ignores(Message::Drain { incarnation: OWN }, Ignored::WrongDirection);
     bench.ignores(Message::Drained { incarnation: OWN }, Ignored::StaleAnswer);
-    let put = StoreMessage::Put { part: crate::Part::new("t".into(), saved(1, 1), 0, 1) };
+    let put = StoreMessage::Put { part: Box::new(crate::Part::new("t".into(), saved(1, 1), 0, 1)) };
     assert_eq!(bench.stores(put).ignored(), Some(Ignored::WrongDirection));
 }
 

@@ -6,6 +6,7 @@ use crate::{
     AttemptId, BreakerKey, Candidate, Choice, Demand, End, Event, Ignored, Incarnation, Lease, Message, Move, Obstacle,
     Placement, Record, TaskState, TaskType, Tau, Work, choose, load, risk,
 };
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use squall_machine::{Span, Text, Time};
@@ -143,7 +144,7 @@ impl Scheduler {
         self.unwait(id);
         let task = &self.durable.tasks[id];
         let (spec, shape, failures) = (task.spec.clone(), task.shape, task.failures);
-        let restore = task.checkpoints.newest().cloned();
+        let restore = task.checkpoints.newest().cloned().map(Box::new);
         let worker = self.workers[&incarnation].id.clone();
         let attempt = self.durable.attempt.next();
         let probe_until = at + self.knobs.probe_max.max(self.tau(spec.kind).span() * 3);
@@ -160,7 +161,7 @@ impl Scheduler {
             probe_until,
             migrated_from,
         };
-        self.commit(Record::Assigned { at, task: id.clone(), lease }, effects);
+        self.commit(Record::Assigned { at, task: id.clone(), lease: Box::new(lease) }, effects);
         let target = self.workers.get_mut(&incarnation).expect("the chosen worker is there");
         target.reserve(attempt, id, resources);
         let to = target.address;

@@ -2,6 +2,7 @@
 
 use super::StoreIgnored;
 use crate::{AttemptId, Checkpoint, CheckpointSeq};
+use alloc::boxed::Box;
 use core::hash::{Hash, Hasher};
 use serde::{Deserialize, Serialize};
 use squall_machine::{Text, kinds};
@@ -60,7 +61,7 @@ pub enum StoreMessage {
     /// Stores a part. All parts are re-sent until answered with `Complete` or `Refused`.
     Put {
         /// The part.
-        part: Part,
+        part: Box<Part>,
     },
     /// The answer to `Put`: every part is durable, and the checkpoint can be fetched.
     Complete {
@@ -100,7 +101,7 @@ pub enum StoreMessage {
         /// The attempt that goes on from it.
         reader: AttemptId,
         /// What is there; `None` if it isn't there, or not complete.
-        checkpoint: Option<Checkpoint>,
+        checkpoint: Option<Box<Checkpoint>>,
     },
     /// What is no longer needed. Re-sent until answered with `Deleted`.
     Delete {

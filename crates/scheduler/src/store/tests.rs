@@ -84,7 +84,7 @@ impl Bench {
     }
 
     fn put(&mut self, part: Part) -> Given {
-        self.hear(StoreMessage::Put { part })
+        self.hear(StoreMessage::Put { part: Box::new(part) })
     }
 
     fn put_all(&mut self, attempt: u64, seq: u64) {
@@ -96,9 +96,10 @@ impl Bench {
     fn fetch(&mut self, attempt: u64, seq: u64) -> Option<Checkpoint> {
         let (attempt, seq, reader) = (AttemptId(attempt), CheckpointSeq(seq), AttemptId(9));
         let given = self.hear(StoreMessage::Fetch { task: "t".into(), attempt, seq, reader });
-        let [StoreMessage::Fetched { reader: AttemptId(9), checkpoint, .. }] = given.messages[..] else {
+        let [StoreMessage::Fetched { reader: AttemptId(9), checkpoint, .. }] = &given.messages[..] else {
             panic!("one answer: {given:?}");
         };
+        let checkpoint = checkpoint.as_deref().copied();
         assert_eq!(given.events, [StoreEvent::Fetched { task: "t".into(), reader, checkpoint }]);
         checkpoint
     }
@@ -147,7 +148,7 @@ fn no_word_of_a_checkpoint_leaves_before_its_last_part_is_synced() {
     bench.put(part(4, 1, 1));
     let mut effects = Effects::new();
     let mut said = Vec::new();
-    let put = StoreMessage::Put { part: part(4, 1, 2) };
+    let put = StoreMessage::Put { part: Box::new(part(4, 1, 2)) };
     bench.store.step(Time::ZERO, Input::Receive { from: WORKER, message: put }, &mut effects);
     let batch = bench.outbox.drain(Time::ZERO, &mut effects, |released| said.push(released));
     let (seq, reader) = (CheckpointSeq(1), AttemptId(9));

@@ -194,7 +194,7 @@ impl Play {
                         assert_eq!(self.reported.get(&attempt.0), Some(report), "the same report each time");
                     }
                     if let Message::Saved { task, checkpoint, .. } = &message {
-                        let stored = self.stored.contains(&(task.clone(), *checkpoint));
+                        let stored = self.stored.contains(&(task.clone(), **checkpoint));
                         assert!(stored, "announced before it is complete");
                     }
                     Flight::Scheduler(message)
@@ -277,6 +277,7 @@ impl Play {
                 self.tell_agent(Message::Received { attempt, reception });
             }
             Message::Saved { incarnation, checkpoint, .. } => {
+                let checkpoint = *checkpoint;
                 let Checkpoint { attempt, seq, .. } = checkpoint;
                 let reception = match self.open(attempt, incarnation).map(|open| open.slot) {
                     Some(slot) => match self.slots[slot].1 {

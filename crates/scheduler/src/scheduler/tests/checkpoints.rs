@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{Checkpoint, CheckpointSeq, Move};
+use alloc::boxed::Box;
 
 fn checkpoint(attempt: AttemptId, seq: u64) -> Checkpoint {
     Checkpoint { attempt, seq: CheckpointSeq(seq), progress_micros: seq as u32 * 1_000, bytes: 10, digest: seq }
@@ -9,7 +10,7 @@ fn checkpoint(attempt: AttemptId, seq: u64) -> Checkpoint {
 
 fn save(rig: &mut Rig, (attempt, incarnation): (AttemptId, Incarnation), seq: u64) -> Reception {
     let checkpoint = checkpoint(attempt, seq);
-    rig.say(incarnation.0, Message::Saved { incarnation, task: "a".into(), checkpoint });
+    rig.say(incarnation.0, Message::Saved { incarnation, task: "a".into(), checkpoint: Box::new(checkpoint) });
     let kept = rig.sent.iter().find_map(|(_, message)| match message {
         Message::Kept { reception, .. } => Some(*reception),
         _ => None,
@@ -36,7 +37,7 @@ fn the_next_attempt_goes_on_from_the_newest_checkpoint_of_an_attempt_that_held_t
     rig.worker(2);
     rig.call(Call::Ended { incarnation: w1, departure: Departure::Disconnected });
     let restored = rig.events.iter().find_map(|event| match event {
-        Event::Assigned { restore, .. } => *restore,
+        Event::Assigned { restore, .. } => restore.as_deref().copied(),
         _ => None,
     });
     assert_eq!(restored, Some(checkpoint(lease.0, 7)));

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{Checkpoint, CheckpointSeq};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
@@ -215,7 +216,7 @@ impl Play {
                 let Some((task, attempt, incarnation)) = self.attempt(index) else { return };
                 let seq = CheckpointSeq(seq);
                 let checkpoint = Checkpoint { attempt, seq, progress_micros: 5, bytes: 1, digest: 1 };
-                self.say(incarnation.0, Message::Saved { incarnation, task, checkpoint });
+                self.say(incarnation.0, Message::Saved { incarnation, task, checkpoint: Box::new(checkpoint) });
             }
             Action::Migrate(id) => self.call(Call::Migrate { task: name(id) }),
             Action::ResetBreaker(worker) => {

@@ -245,7 +245,7 @@ impl Books {
                     incarnation: *incarnation,
                     resources: *resources,
                     class: shape.class,
-                    restore: *restore,
+                    restore: restore.as_deref().copied(),
                 };
                 self.attempts.insert(*attempt, row);
                 if let Some(host) = self.hosts.get_mut(incarnation) {

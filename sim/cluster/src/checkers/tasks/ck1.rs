@@ -24,10 +24,11 @@ impl Judge for Ck1 {
             }
             Event::Assigned { task, attempt, restore, .. } => {
                 let newest = books.tasks.get(task)?.checkpoints.back().copied();
+                let restore = restore.as_deref().copied();
                 if restore.is_some() {
                     findings.reached("task goes on from a checkpoint");
                 }
-                (*restore != newest).then(|| {
+                (restore != newest).then(|| {
                     let (from, newest) = (restore.map(|from| from.seq), newest.map(|newest| newest.seq));
                     format!("attempt {attempt} of {task} goes on from {from:?}, the newest checkpoint is {newest:?}")
                 })

@@ -72,7 +72,7 @@ pub(super) fn assigned_with(task: &str, attempt: u64, failures: u32, restore: Op
         shape: SHAPE,
         kind: TaskType::CpuLight,
         failures,
-        restore,
+        restore: restore.map(Box::new),
         choice: Choice { placement: Placement::Rts, eligible: 1, figure_micros: Some(0) },
     }
 }
