@@ -73,6 +73,7 @@ pub struct Interest<S: System> {
     pub(crate) truth: u64,
     pub(crate) events: Vec<bool>,
     pub(crate) sent: Vec<bool>,
+    pub(crate) delivered: Vec<bool>,
     pub(crate) messages: bool,
     pub(crate) views: bool,
     system: std::marker::PhantomData<S>,
@@ -88,6 +89,7 @@ impl<S: System> Default for Interest<S> {
             truth: 0,
             events: vec![false; EventOf::<S>::NAMES.len()],
             sent: vec![false; MessageOf::<S>::NAMES.len()],
+            delivered: vec![false; MessageOf::<S>::NAMES.len()],
             messages: false,
             views: false,
             system: std::marker::PhantomData,
@@ -123,10 +125,15 @@ impl<S: System> Interest<S> {
     /// # Panics
     /// If a name isn't one: a bug in the checker.
     pub fn sent(&mut self, names: &[&str]) {
-        for name in names {
-            let kind = MessageOf::<S>::NAMES.iter().position(|known| known == name);
-            self.sent[kind.unwrap_or_else(|| panic!("no message is called {name}"))] = true;
-        }
+        want::<MessageOf<S>>(&mut self.sent, names);
+    }
+
+    /// Messages of these kinds when they are handed to their receivers, by their names.
+    ///
+    /// # Panics
+    /// If a name isn't one: a bug in the checker.
+    pub fn delivered(&mut self, names: &[&str]) {
+        want::<MessageOf<S>>(&mut self.delivered, names);
     }
 
     /// Messages sent, delivered and dropped. Costly: every message is shown.
@@ -137,6 +144,13 @@ impl<S: System> Interest<S> {
     /// Views of nodes.
     pub fn views(&mut self) {
         self.views = true;
+    }
+}
+
+fn want<M: Kind>(wanted: &mut [bool], names: &[&str]) {
+    for name in names {
+        let kind = M::NAMES.iter().position(|known| known == name);
+        wanted[kind.unwrap_or_else(|| panic!("no message is called {name}"))] = true;
     }
 }
 

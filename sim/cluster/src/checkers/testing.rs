@@ -146,6 +146,14 @@ impl<C: Checker<Cluster>> History<C> {
         self
     }
 
+    /// A message is handed to its receiver.
+    pub(super) fn delivers(mut self, from: NodeId, to: NodeId, message: impl Into<crate::Message>) -> Self {
+        let message: crate::Message = message.into();
+        let hop = Hop { sent: EntryId(0), from, to, kind: message.kind() };
+        self.show(to, Fact::Delivered { hop, message: &message });
+        self
+    }
+
     /// From the beginning, the network may lose messages.
     pub(super) fn drops_some(mut self) -> Self {
         self.plan.network.loss = Ratio::new(1, 100).expect("a fraction");

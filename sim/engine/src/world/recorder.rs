@@ -15,6 +15,7 @@ pub(super) struct Recorder<'a, S: System> {
     truth: Vec<Vec<u16>>,
     events: Vec<Vec<u16>>,
     sent: Vec<Vec<u16>>,
+    delivered: Vec<Vec<u16>>,
     messages: Vec<u16>,
     views: Vec<u16>,
     watch: Option<Watch<'a, S>>,
@@ -29,6 +30,7 @@ impl<'a, S: System> Recorder<'a, S> {
             truth: vec![Vec::new(); Truth::NAMES.len()],
             events: vec![Vec::new(); EventOf::<S>::NAMES.len()],
             sent: vec![Vec::new(); MessageOf::<S>::NAMES.len()],
+            delivered: vec![Vec::new(); MessageOf::<S>::NAMES.len()],
             messages: Vec::new(),
             views: Vec::new(),
             watch,
@@ -49,7 +51,8 @@ impl<'a, S: System> Recorder<'a, S> {
                     list.push(index);
                 }
             }
-            for (wanted, list) in interest.sent.iter().zip(&mut recorder.sent) {
+            let sent = interest.sent.iter().zip(&mut recorder.sent);
+            for (wanted, list) in sent.chain(interest.delivered.iter().zip(&mut recorder.delivered)) {
                 if *wanted || interest.messages {
                     list.push(index);
                 }
@@ -74,7 +77,8 @@ impl<'a, S: System> Recorder<'a, S> {
             Fact::Truth(truth) => &self.truth[truth.kind()],
             Fact::Event { event, .. } => &self.events[event.kind()],
             Fact::Sent { hop, .. } => &self.sent[hop.kind],
-            Fact::Delivered { .. } | Fact::Dropped { .. } => &self.messages,
+            Fact::Delivered { hop, .. } => &self.delivered[hop.kind],
+            Fact::Dropped { .. } => &self.messages,
         };
         for &index in listeners {
             self.checkers[index as usize].on_entry(&entry, scene, &mut self.findings);

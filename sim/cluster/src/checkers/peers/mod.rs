@@ -5,6 +5,7 @@ mod ag10;
 mod ag2;
 mod ag3;
 mod ag4;
+mod ag4_silence;
 mod ag5;
 mod ag6;
 mod ag7;
@@ -46,6 +47,7 @@ pub(super) fn all() -> Vec<Box<dyn Checker<Cluster>>> {
         Box::new(ag5::Ag5::default()),
         Box::new(cm5::Cm5::default()),
         Box::new(ag4::Ag4::default()),
+        Box::new(ag4_silence::Ag4Silence::default()),
         Box::new(ag8::Ag8::default()),
         Box::new(lv2::Lv2::default()),
         Box::new(lv6::Lv6),

@@ -136,6 +136,11 @@ pub(super) fn ping(generation: u64, rank: u32) -> Message {
     Message::Ping { stamp: Stamp { generation: Generation(generation), communicator, rank: Rank(rank) }, seq: 1 }
 }
 
+pub(super) fn pong(generation: u64, rank: u32) -> Message {
+    let communicator = communicator(generation, &ALL);
+    Message::Pong { stamp: Stamp { generation: Generation(generation), communicator, rank: Rank(rank) }, seq: 1 }
+}
+
 /// What a member of generation 1 shows.
 pub(super) fn status_with(change: impl FnOnce(&mut PeerStatus)) -> ClusterView {
     let group = group(1, &ALL);
