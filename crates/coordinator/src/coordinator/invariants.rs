@@ -4,7 +4,6 @@ use super::Coordinator;
 use super::notices::Phase;
 use super::record::{End, Stage};
 use crate::{Change, Role};
-use alloc::collections::BTreeSet;
 
 impl Coordinator {
     pub(super) fn check(&self) {
@@ -15,10 +14,12 @@ impl Coordinator {
     }
 
     fn check_members(&self) {
-        let mut begun = BTreeSet::new();
-        for (incarnation, member) in &self.durable.members {
+        let mut begun = None;
+        // In the order of ids, so that two live incarnations of one id come one after the other.
+        for (id, incarnation) in &self.names {
             assert!(*incarnation <= self.durable.incarnation, "{incarnation} was never granted");
-            assert!(self.names.contains(&(member.id.clone(), *incarnation)), "{incarnation} is not found by its id");
+            let member = &self.durable.members[incarnation];
+            assert_eq!(member.id, *id, "{incarnation} is not found by its id");
             let (grant, live, ended) = (
                 self.grants.contains_key(incarnation),
                 self.live.contains_key(incarnation),
@@ -31,14 +32,15 @@ impl Coordinator {
             };
             assert_eq!((grant, live, ended), expected, "{incarnation} is {:?}", member.stage);
             if member.stage == Stage::Begun {
-                assert!(begun.insert(&member.id), "{} has two live incarnations", member.id);
-                let current = self.replicas.get(&member.id) == Some(incarnation);
+                assert_ne!(begun.replace(id), Some(id), "{id} has two live incarnations");
+                let current = self.replicas.get(id) == Some(incarnation);
                 assert_eq!(current, member.role == Role::Replica, "{incarnation} is in the wrong list");
+                assert!(!self.durable.failures.contains_key(id), "{id} is live and a failure");
             }
         }
         let known = self.durable.members.len();
         assert!(known <= self.knobs.members_max as usize, "too many members");
-        assert_eq!(self.names.len(), known, "an id of nobody");
+        assert_eq!(self.names.len(), known, "a member that no id leads to");
         assert_eq!(self.grants.len() + self.live.len() + self.ended.len(), known, "a member of no record");
         assert!(self.replicas.len() <= self.live.len(), "a replica that isn't live");
     }
@@ -48,10 +50,6 @@ impl Coordinator {
             let member = &self.durable.members[&failure.incarnation];
             assert_eq!((id, member.stage), (&member.id, Stage::Ended(End::Failed(failure.cause))), "a false failure");
             assert!(failure.cursor <= self.durable.cursor, "a failure that was never noted");
-        }
-        for incarnation in self.live.keys() {
-            let id = &self.durable.members[incarnation].id;
-            assert!(!self.durable.failures.contains_key(id), "{id} is live and a failure");
         }
     }
 

@@ -3,6 +3,9 @@
 use super::Scheduler;
 use crate::{BreakerStage, TaskState};
 
+/// How many of the tasks that have ended are looked at.
+const ENDED_CHECKED: usize = 64;
+
 impl Scheduler {
     pub(super) fn check(&self) {
         self.queue.assert_invariants();
@@ -19,27 +22,32 @@ impl Scheduler {
         assert_eq!(open as usize, queued + self.limits.len(), "submitted = queued + delayed + leased + terminal");
     }
 
+    /// Looks at every task that has not ended. Those that have are many, and nothing changes about them any more: of them the
+    /// newest are looked at, and all are counted.
     fn check_tasks(&self) {
-        let (mut leased, mut terminal, mut waiting) = (0, 0, 0);
-        for (id, task) in &self.durable.tasks {
+        let tasks = &self.durable.tasks;
+        for (_, attempt, id) in &self.limits {
+            let task = &tasks[id];
+            let TaskState::Leased(lease) = &task.state else { panic!("{id} has a limit, and no lease") };
+            assert_eq!(lease.attempt, *attempt, "the limit of {id} is that of its attempt");
+            let worker = &self.workers[&lease.incarnation];
+            assert_eq!(worker.leases.get(attempt), Some(id), "the worker holds what is leased to it");
+            assert_eq!(worker.id, lease.worker, "the lease names its worker");
             task.checkpoints.assert_invariants();
-            match &task.state {
-                TaskState::Waiting { .. } => waiting += 1,
-                TaskState::Terminal { .. } => terminal += 1,
-                TaskState::Leased(lease) => {
-                    leased += 1;
-                    let worker = &self.workers[&lease.incarnation];
-                    assert_eq!(worker.leases.get(&lease.attempt), Some(id), "the worker holds what is leased to it");
-                    assert_eq!(worker.id, lease.worker, "the lease names its worker");
-                }
-            }
         }
+        for id in self.queue.tasks().chain(self.delayed.iter().map(|(_, id)| id)) {
+            let task = &tasks[id];
+            assert!(matches!(task.state, TaskState::Waiting { .. }), "what is queued or delayed waits, but not {id}");
+            task.checkpoints.assert_invariants();
+        }
+        for id in self.durable.terminal.iter().rev().take(ENDED_CHECKED) {
+            assert!(matches!(tasks[id].state, TaskState::Terminal { .. }), "{id} is among what has ended, and hasn't");
+        }
+        let (leased, ended) = (self.limits.len(), self.durable.terminal.len());
         let held: usize = self.workers.values().map(|worker| worker.leases.len()).sum();
         assert_eq!(leased, held, "each lease is one worker's");
-        assert_eq!(leased, self.limits.len(), "each lease has its limit");
-        assert_eq!(waiting, self.queue.len() + self.delayed.len(), "what waits is queued or delayed");
-        assert_eq!(terminal, self.durable.terminal.len(), "what has ended is in order");
-        assert!(terminal <= self.knobs.terminal_kept as usize, "what has ended is bounded");
+        assert_eq!(tasks.len(), leased + self.queue.len() + self.delayed.len() + ended, "every task is in one place");
+        assert!(ended <= self.knobs.terminal_kept as usize, "what has ended is bounded");
     }
 
     fn check_workers(&self) {

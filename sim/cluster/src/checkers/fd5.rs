@@ -10,27 +10,37 @@ use super::calm::Calm;
 use crate::{Cluster, ClusterView};
 use squall::{Checker, Entry, EntryId, Findings, Interest, NodeId, Scene};
 use squall_coordinator::{End, Status};
+use squall_machine::Text;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Fd5 {
     calm: Calm,
+    /// The ids of the live members as they were shown last, in order, and as a set: they are the same for minutes.
+    shown: Vec<Text>,
+    ids: BTreeSet<Text>,
 }
 
 impl Fd5 {
+    fn learn(&mut self, status: &Status) {
+        if !status.members.iter().map(|member| &member.id).eq(&self.shown) {
+            self.shown = status.members.iter().map(|member| member.id.clone()).collect();
+            self.ids = self.shown.iter().cloned().collect();
+        }
+    }
+
     fn problem(&self, status: &Status, scene: &Scene<'_, Cluster>) -> Option<String> {
         let live: BTreeSet<_> = status.members.iter().map(|member| member.incarnation).collect();
-        let ids: BTreeSet<_> = status.members.iter().map(|member| &*member.id).collect();
-        if live.len() != status.members.len() || ids.len() != status.members.len() {
+        if live.len() != status.members.len() || self.ids.len() != status.members.len() {
             return Some("an id or an incarnation is live twice".to_owned());
         }
         let ended: BTreeMap<_, _> = status.ended.iter().map(|(who, _, end)| (*who, *end)).collect();
-        if let Some(who) = live.iter().find(|who| ended.contains_key(who)) {
+        if let Some(who) = ended.keys().find(|who| live.contains(who)) {
             return Some(format!("incarnation {who} is live, and ended"));
         }
         for failure in &status.failures {
-            if ids.contains(&*failure.member) {
+            if self.ids.contains(&failure.member) {
                 return Some(format!("{} is live, and among the failures", failure.member));
             }
             if ended.get(&failure.incarnation) != Some(&End::Failed(failure.cause)) {
@@ -69,6 +79,7 @@ impl Checker<Cluster> for Fd5 {
 
     fn on_view(&mut self, _: NodeId, view: &ClusterView, scene: &Scene<'_, Cluster>, findings: &mut Findings) {
         let ClusterView::Coordinator(status) = view else { return };
+        self.learn(status);
         if let Some(problem) = self.problem(status, scene) {
             let none: [EntryId; 0] = [];
             findings.violated("FD5", scene.now, none, format!("the coordinator shows: {problem}"));

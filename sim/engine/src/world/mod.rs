@@ -101,6 +101,8 @@ struct Process<S: System> {
     machine: S::Node,
     outbox: Outbox<S::Node>,
     inbox: VecDeque<Waiting<S>>,
+    /// Whether the machine has taken a step since its invariants were last checked.
+    stepped: bool,
     busy_until: Time,
     /// The moment of the earliest wake in the queue; others are stale.
     wake_at: Option<Time>,
@@ -306,16 +308,18 @@ impl<'a, S: System> World<'a, S> {
     fn show_views(&mut self) {
         let wanted = self.recorder.wants_views();
         for index in 0..self.places.len() {
-            let (place, node) = (&self.places[index], NodeId(index as u32));
+            let (place, node) = (&mut self.places[index], NodeId(index as u32));
             let local = place.clock.local(self.now);
             let mut view = None;
-            let mut look = |machine: &S::Node| {
-                machine.assert_invariants();
+            let mut look = |machine: &S::Node, stepped: bool| {
+                if stepped {
+                    machine.assert_invariants();
+                }
                 view = wanted.then(|| self.system.view(machine, local));
             };
-            match (&self.shells, &place.process) {
-                (Some(shells), _) if self.states[index].up => shells.look(node, &mut look),
-                (None, Some(process)) => look(&process.machine),
+            match (&self.shells, &mut place.process) {
+                (Some(shells), _) if self.states[index].up => shells.look(node, &mut |machine| look(machine, true)),
+                (None, Some(process)) => look(&process.machine, std::mem::take(&mut process.stepped)),
                 (Some(_), _) | (None, None) => {}
             }
             if let Some(view) = view {
@@ -378,6 +382,7 @@ impl<'a, S: System> World<'a, S> {
             machine: self.system.boot(&start),
             outbox: Outbox::new(),
             inbox: VecDeque::new(),
+            stepped: false,
             busy_until: self.now,
             wake_at: None,
         });
@@ -417,6 +422,7 @@ impl<'a, S: System> World<'a, S> {
         let local = place.clock.local(self.now);
         self.effects.set_wall(place.clock.wall(self.now));
         process.machine.step(local, input, &mut self.effects);
+        process.stepped = true;
         let batch = process.outbox.drain(local, &mut self.effects, |released| self.released.push(released));
         self.steps += 1;
         if self.states.len() <= SMALL_WORLD && self.steps.is_multiple_of(INVARIANTS_EVERY) {

@@ -83,6 +83,8 @@ pub(super) struct Host {
 #[derive(Debug, Default)]
 pub(super) struct Books {
     pub(super) tasks: BTreeMap<Text, Row>,
+    /// Those that wait: most tasks have ended long ago, and nobody has to look at them again.
+    waiting: BTreeSet<Text>,
     pub(super) attempts: BTreeMap<AttemptId, Attempt>,
     pub(super) hosts: BTreeMap<Incarnation, Host>,
     pub(super) breakers: Breakers,
@@ -180,6 +182,28 @@ impl Books {
         self.tasks.iter().filter(|(_, row)| !matches!(row.place, Place::Ended(_)))
     }
 
+    /// The tasks that wait, by id.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (&Text, &Row)> {
+        self.waiting.iter().map(|task| (task, &self.tasks[task]))
+    }
+
+    /// The only writer of where a task is. Returns its row, if it is known.
+    fn put(&mut self, task: &Text, place: Place) -> Option<&mut Row> {
+        let row = self.tasks.get_mut(task)?;
+        match place {
+            Place::Waiting { .. } => self.waiting.insert(task.clone()),
+            Place::Leased(_) | Place::Between | Place::Ended(_) => self.waiting.remove(task),
+        };
+        row.place = place;
+        Some(row)
+    }
+
+    fn insert(&mut self, row: Row) {
+        let (task, place) = (row.spec.id.clone(), row.place.clone());
+        self.tasks.insert(task.clone(), row);
+        self.put(&task, place);
+    }
+
     fn follow(&mut self, entry: &Entry<'_, Cluster>, scene: &Scene<'_, Cluster>) {
         if entry.node != scene.system.coordinator() {
             return;
@@ -232,12 +256,12 @@ impl Books {
                     last: None,
                     moves: false,
                 };
-                self.tasks.insert(spec.id.clone(), row);
+                self.insert(row);
             }
             Event::Assigned { task, attempt, worker, incarnation, resources, shape, restore, .. } => {
                 self.newest = self.newest.max(*attempt);
-                if let Some(row) = self.tasks.get_mut(task) {
-                    (row.place, row.obstacle, row.moves) = (Place::Leased(*attempt), None, false);
+                if let Some(row) = self.put(task, Place::Leased(*attempt)) {
+                    (row.obstacle, row.moves) = (None, false);
                 }
                 let row = Attempt {
                     task: task.clone(),
@@ -257,22 +281,21 @@ impl Books {
                 self.end(seen, task, *attempt, end);
             }
             Event::Requeued { task, delay, shape, .. } => {
-                if let Some(row) = self.tasks.get_mut(task) {
-                    let not_before = at + Moment::from(delay.as_nanos());
-                    row.place = Place::Waiting { since: seen + *delay, not_before };
+                let not_before = at + Moment::from(delay.as_nanos());
+                if let Some(row) = self.put(task, Place::Waiting { since: seen + *delay, not_before }) {
                     row.shape = *shape;
                 }
             }
             Event::Terminal { task, outcome, .. } => {
                 self.ended += 1;
-                if let Some(row) = self.tasks.get_mut(task) {
-                    row.place = Place::Ended(Some(outcome.clone()));
+                if let Some(row) = self.put(task, Place::Ended(Some(outcome.clone()))) {
                     row.checkpoints.clear();
                 }
             }
             Event::TaskForgotten { task } => {
                 self.forgotten += 1;
                 self.tasks.remove(task);
+                self.waiting.remove(task);
             }
             Event::Held { task, obstacle } => {
                 if let Some(row) = self.tasks.get_mut(task) {
@@ -295,8 +318,7 @@ impl Books {
     }
 
     fn end(&mut self, seen: Time, task: &Text, attempt: AttemptId, end: &End) {
-        if let Some(row) = self.tasks.get_mut(task) {
-            row.place = Place::Between;
+        if let Some(row) = self.put(task, Place::Between) {
             row.last = Some((attempt, end.clone()));
             row.failures += u32::from(matches!(end, End::Failed(_)));
             row.losses += u32::from(matches!(end, End::Lost(_)));
@@ -356,6 +378,7 @@ impl Books {
                 for row in self.tasks.values_mut().filter(|row| !matches!(row.place, Place::Ended(_))) {
                     row.place = Place::Ended(None);
                 }
+                self.waiting.clear();
                 for (id, task) in found.tasks {
                     self.recall(seen, &id, &task, Moment::from(uptime.as_nanos()));
                 }
@@ -403,7 +426,7 @@ impl Books {
             last: None,
             moves: false,
         };
-        self.tasks.insert(id.clone(), row);
+        self.insert(row);
     }
 }
 

@@ -41,7 +41,7 @@ impl Sc13 {
             return None;
         }
         let (books, ages) = (self.books.look(), self.ages.look());
-        let queued = books.open().filter(|(_, row)| {
+        let queued = books.waiting().filter(|(_, row)| {
             matches!(row.place, Place::Waiting { since, .. } if long(since)) && row.failures == 0 && !row.moves
         });
         for (id, row) in queued.take(TASKS_MAX) {
