@@ -26,7 +26,7 @@ pub use engine::{Elsewhere, Engine, Play, Program};
 pub use explore::{Breach, Ledger, Told};
 pub use history::{DiskState, DownCause, DropReason, Entry, EventOf, Fact, Hop, MessageOf, Phase, Truth};
 pub use ids::{EntryId, NodeId, NodeSet};
-pub use outcome::{Fingerprint, MessageCounts, Outcome, Verdict};
+pub use outcome::{Fingerprint, Goodput, MessageCounts, Outcome, Verdict};
 pub use plan::{
     Action, Budget, ClockChange, Clocks, Delay, DiskChange, DiskQuality, Fate, Fault, Hazard, Limits, Links, Moment,
     Pattern, Plan, Quality, QualityPatch, RestartDisk, Targets, Trigger,

@@ -66,8 +66,28 @@ pub struct Outcome {
     pub steps: u64,
     /// How much simulated time passed, in nanoseconds.
     pub sim_ns: u64,
+    /// What got done, where the scenario file asks for it and the run passed up to there.
+    pub goodput: Option<Goodput>,
     /// Why the run is inconclusive or vacuous, for people.
     pub remark: Option<String>,
+}
+
+/// How much got done: pieces of work up to the horizon, as `[expect.goodput]` of the scenario file counts them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Goodput {
+    /// With all faults.
+    pub done: u64,
+    /// By the same seed without faults and hazards.
+    pub calm: u64,
+}
+
+impl fmt::Display for Goodput {
+    /// Both figures, and the share in per cent with one decimal, rounded down.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { done, calm } = self;
+        let tenths = (u128::from(*done) * 1_000).checked_div(u128::from(*calm)).unwrap_or(0);
+        write!(f, "{}.{} %: {done} of {calm} without faults", tenths / 10, tenths % 10)
+    }
 }
 
 /// What became of the messages of a run. They add up: `sent + duplicated = delivered + dropped + in_flight`.

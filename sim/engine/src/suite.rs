@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// How many seeds of each file are tests, unless the variable `SQUALL_SEEDS` says so.
+/// How many seeds of each file are tests, unless the file has fewer, or the variable `SQUALL_SEEDS` says so.
 const SEEDS: u64 = 4;
 /// The most tests per file.
 const SEEDS_MAX: u64 = 100_000;
@@ -62,7 +62,7 @@ fn file_trials<S: System>(file: &Path) -> Vec<Trial> {
     }
     let seeds = match &scenario.regress {
         Some(regress) => regress.seed.0..regress.seed.0.saturating_add(1),
-        None => 0..seeds().unwrap_or(SEEDS),
+        None => 0..seeds().unwrap_or(SEEDS.min(scenario.seeds)),
     };
     let trial = |seed| {
         let scenario = Arc::clone(&scenario);

@@ -1,7 +1,7 @@
 //! Many runs at once: every seed of every scenario, in parallel, with results in order whatever the number of threads.
 
 use crate::scenario::{Seed, Status};
-use crate::{Fingerprint, Outcome, RunOptions, Scenario, System, Verdict};
+use crate::{Fingerprint, Goodput, Outcome, RunOptions, Scenario, System, Verdict};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -120,6 +120,8 @@ pub struct Tally {
     pub strikes: Vec<u64>,
     /// How many runs reached each rare state.
     pub probes: BTreeMap<&'static str, u64>,
+    /// What got done, summed up; `None` if the file doesn't ask.
+    pub goodput: Option<Goodput>,
     /// The failing runs, in order; the first fifty.
     pub failures: Vec<Ran>,
     /// How many runs went on to their end.
@@ -152,6 +154,10 @@ impl Tally {
         }
         for (sum, strikes) in self.strikes.iter_mut().zip(&outcome.strikes) {
             *sum += strikes;
+        }
+        if let Some(Goodput { done, calm }) = outcome.goodput {
+            let sum = self.goodput.get_or_insert_default();
+            (sum.done, sum.calm) = (sum.done.saturating_add(done), sum.calm.saturating_add(calm));
         }
         for probe in outcome.probes.keys() {
             *self.probes.entry(probe).or_default() += 1;

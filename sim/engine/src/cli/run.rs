@@ -254,6 +254,7 @@ impl<S: System> Observer for Reporter<'_, S> {
             "fingerprint": tally.fingerprint.to_string(),
             "strikes": tally.strikes,
             "probes": tally.probes,
+            "goodput": tally.goodput,
         }));
         self.keep_summary("running");
         if !self.json {

@@ -20,6 +20,7 @@ pub fn run_line<S: System>(scenario: &Scenario<S>, ran: &Ran) -> Value {
         "messages": outcome.messages.sent,
         "sim_ns": outcome.sim_ns,
         "wall_ns": ran.wall_ns,
+        "goodput": outcome.goodput,
         "violations": outcome.violations.iter().map(violation).collect::<Vec<_>>(),
         "remark": ran.remark,
     })

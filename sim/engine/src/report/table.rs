@@ -71,6 +71,9 @@ pub fn task_line<S: System>(task: &Task<'_, S>, tally: &Tally, width: usize, pro
             if tally.inconclusive > 0 { format!(", {} inconclusive", tally.inconclusive) } else { String::new() };
         line.push_str(&format!("\n{:12} {} failed{others}", "", grouped(tally.failed)));
     }
+    if let Some(goodput) = tally.goodput {
+        line.push_str(&format!("\n{:12} goodput {goodput}", ""));
+    }
     if let Some(remark) = remark {
         line.push_str(&format!("\n{:12} {remark}", ""));
     }

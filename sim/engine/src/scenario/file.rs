@@ -439,6 +439,23 @@ pub struct ExpectTable {
     /// What must be seen in the history.
     #[serde(default)]
     pub event: Vec<ExpectEventTable>,
+    /// How much must get done, beside the same seed without faults.
+    pub goodput: Option<ExpectGoodputTable>,
+}
+
+/// How much must get done up to the horizon, beside a run of the same seed without any fault or hazard.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectGoodputTable {
+    /// The kind of event that is a piece of work done.
+    pub event: String,
+    /// At which nodes; anywhere by default.
+    pub at: Option<Nodes>,
+    /// Fields that it must show, as in `[[expect.event]]`.
+    #[serde(rename = "where")]
+    pub fields: Option<Fields>,
+    /// The smallest share of what gets done without faults: `"90%"`.
+    pub at_least: Share,
 }
 
 /// The only verdict that can be expected by name.

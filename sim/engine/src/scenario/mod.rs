@@ -5,6 +5,7 @@ mod expect;
 mod fault;
 mod field;
 mod file;
+mod goodput;
 mod judge;
 mod lower;
 mod nodes;
@@ -16,17 +17,18 @@ pub(crate) use field::untagged;
 pub use field::{Fields, field_text};
 pub use file::{
     BudgetTable, ClockTable, ClocksTable, DegradeTable, DelayTable, DelayValue, DiskFaultTable, DiskTable, DiskValue,
-    ExpectEventTable, ExpectTable, ExploreTable, FaultTable, File, HazardTable, LimitsTable, LinksTable, MomentWord,
-    Need, NextTable, OnTable, PhaseWord, QualityTable, RegressTable, RequestTable, VerdictWord,
+    ExpectEventTable, ExpectGoodputTable, ExpectTable, ExploreTable, FaultTable, File, HazardTable, LimitsTable,
+    LinksTable, MomentWord, Need, NextTable, OnTable, PhaseWord, QualityTable, RegressTable, RequestTable, VerdictWord,
 };
 pub use judge::Status;
 pub use nodes::Nodes;
 pub use values::{Duration, Durations, Memory, Seed, Share, Shift};
 
 use crate::explore::Bounds;
-use crate::{Engine, Fingerprint, Outcome, Plan, RunOptions, System};
+use crate::{Engine, Fingerprint, Outcome, Plan, RunOptions, System, Verdict};
 use diagnosis::{Keys, suggestion};
 use expect::Expectation;
+use goodput::Bar;
 use nodes::Names;
 use std::fs;
 use std::io::Read;
@@ -76,6 +78,7 @@ pub struct Scenario<S: System> {
     /// What drives its runs: the world, unless it was put on another engine.
     pub engine: Engine<S>,
     expectations: Vec<Expectation>,
+    goodput: Option<Bar>,
 }
 
 impl<S: System> Scenario<S> {
@@ -119,6 +122,12 @@ impl<S: System> Scenario<S> {
                 Err(invalid) => problems.push(invalid),
             }
         }
+        let bar = file.expect.goodput.as_ref();
+        let bar = bar.map(|table| Bar::lower::<S>(table, &names, &plan, &root.key("expect").key("goodput")));
+        let goodput = bar.transpose().unwrap_or_else(|invalid| {
+            problems.push(invalid);
+            None
+        });
         for (index, mark) in file.regress.iter().flat_map(|regress| &regress.marks).enumerate() {
             match Expectation::mark::<S>(mark, &names, &root.key("regress").key("marks").at(index)) {
                 Ok(expectation) => expectations.push(expectation),
@@ -162,6 +171,7 @@ impl<S: System> Scenario<S> {
             digest: Fingerprint(xxh3_128(text.as_bytes())),
             engine: Engine::world(),
             expectations,
+            goodput,
         })
     }
 
@@ -187,11 +197,22 @@ impl<S: System> Scenario<S> {
         Names { nodes: &self.plan.nodes, groups: &self.plan.groups }.set(nodes, &Keys::root())
     }
 
-    /// Runs it with a seed; what the file expects is checked as well.
+    /// Runs it with a seed; what the file expects is checked as well. Where it asks for a goodput, a run that passed is
+    /// followed by one of the same seed without faults, once for each seed.
     #[must_use]
     pub fn run<'a>(&'a self, seed: u64, mut options: RunOptions<'a, S>) -> Outcome {
         options.extra.extend(self.expectations.iter().map(Expectation::checker));
-        (self.engine.play)(&self.system, &self.plan, seed, options)
+        let Some(bar) = self.goodput.as_ref().filter(|_| options.checkers) else {
+            return (self.engine.play)(&self.system, &self.plan, seed, options);
+        };
+        let (counter, done) = bar.counter();
+        options.extra.push(counter);
+        let calm = RunOptions { stop: options.stop, ..RunOptions::default() };
+        let mut outcome = (self.engine.play)(&self.system, &self.plan, seed, options);
+        if outcome.verdict == Verdict::Pass {
+            bar.judge((&self.engine, &self.system), done.get(), &mut outcome, calm);
+        }
+        outcome
     }
 }
 

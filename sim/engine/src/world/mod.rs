@@ -800,6 +800,7 @@ impl<'a, S: System> World<'a, S> {
             entries: self.recorder.entries(),
             steps: self.steps,
             sim_ns: self.now.as_nanos(),
+            goodput: None,
             remark,
         }
     }

@@ -4,6 +4,7 @@
 mod bad;
 mod explore;
 mod good;
+mod goodput;
 mod sweeps;
 #[expect(dead_code, reason = "the example is a program of its own")]
 #[path = "../../examples/token.rs"]
