@@ -28,6 +28,7 @@ mod fit;
 mod judge;
 mod ladders;
 mod lv1;
+mod lv4;
 mod sc1;
 mod sc10;
 mod sc11;
@@ -92,6 +93,7 @@ pub(super) fn all(ages: &SharedAges) -> Vec<Box<dyn Checker<Cluster>>> {
         Box::new(cb11::Cb11::with(books.reader())),
         Box::new(sc13::Sc13::with(books.reader(), ages.reader())),
         Box::new(lv1::Lv1::with(books.reader())),
+        Box::new(lv4::Lv4::with(books.reader())),
         // After all readers of the books.
         Box::new(sc1::Sc1::with(books)),
     ]
