@@ -1,9 +1,13 @@
 //! Self-healing: settings follow what is observed, in small steps, inside bounds, and each step tells its reason.
 //!
-//! Off unless it is enabled. Three things adapt. The *threshold* of a kind of breakers follows the results of attempts while
-//! those breakers are closed: where most succeed, failures are noise, and it takes more of them in a row; where many fail,
-//! fewer. The *first time to be open* follows the results of probes: where they fail, it was too short. The *order of a
-//! ladder* follows the results of its steps: one that does clearly better than the one before it changes places with it.
+//! Three things adapt. The *threshold* of a kind of breakers follows the results of attempts while those breakers are closed:
+//! where most succeed, failures are noise, and it takes more of them in a row; where many fail, fewer. It moves by one at a
+//! time. The *first time to be open* follows the results of probes: where they fail, it was too short and becomes a quarter
+//! longer; where they succeed, a fifth shorter. The *order of a ladder* follows the results of its steps: one that does clearly
+//! better than the one before it changes places with it.
+//!
+//! What is observed is counted for a whole kind of breakers, or a ladder, and judged once there is a sample of it; then the
+//! count begins anew. Counts are not durable, changes are: a restart goes on with them, and it takes a sample to change them.
 
 mod settings;
 
@@ -49,11 +53,9 @@ impl BreakerBounds {
     }
 }
 
-/// How settings adapt.
+/// How settings adapt, where they do.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct AdaptationKnobs {
-    /// Whether they do.
-    pub enabled: bool,
     /// How many results it takes to judge; at least 1.
     pub sample: u32,
     /// Below this share of successes results are poor.
@@ -62,7 +64,8 @@ pub struct AdaptationKnobs {
     pub good: Ratio,
     /// By more than so much a later step's share of successes must be higher than that of the step before it.
     pub margin: Ratio,
-    /// What stays; for each kind of breakers.
+    /// Between what the settings of a kind of breakers may move; of a kind that isn't here, [around](BreakerBounds::around)
+    /// what is configured.
     pub bounds: BTreeMap<Blame, BreakerBounds>,
 }
 
@@ -73,20 +76,25 @@ const fn share(numerator: u32, denominator: u32) -> Ratio {
     }
 }
 
+impl Default for AdaptationKnobs {
+    /// Judging by 50 results, poor below 50 %, good above 90 %, 10 % better to change places, bounds around what is configured.
+    fn default() -> Self {
+        Self { sample: 50, poor: share(1, 2), good: share(9, 10), margin: share(1, 10), bounds: BTreeMap::new() }
+    }
+}
+
 impl AdaptationKnobs {
-    /// The defaults, around these settings: disabled, judging by 50 results, poor below 50 %, good above 90 %, 10 % better to
-    /// change places.
+    /// Between what the settings of this kind of breakers may move.
     #[must_use]
-    pub fn around(settings: &Settings) -> Self {
-        let bounds = Blame::ALL.iter().map(|kind| (*kind, BreakerBounds::around(settings.breaker(*kind)))).collect();
-        Self { enabled: false, sample: 50, poor: share(1, 2), good: share(9, 10), margin: share(1, 10), bounds }
+    pub fn bounds(&self, kind: Blame, configured: &Settings) -> BreakerBounds {
+        self.bounds.get(&kind).copied().unwrap_or_else(|| BreakerBounds::around(configured.breaker(kind)))
     }
 
     /// Checks each setting, and that what adapts begins inside its bounds.
     ///
     /// # Errors
     /// The name of the first one that can't be, and what would be right.
-    pub fn validate(&self, settings: &Settings) -> Result<(), (&'static str, &'static str)> {
+    pub fn validate(&self, configured: &Settings) -> Result<(), (&'static str, &'static str)> {
         if self.sample == 0 {
             return Err(("sample", "must be at least 1"));
         }
@@ -94,13 +102,14 @@ impl AdaptationKnobs {
         if poor > u64::from(self.good.numerator()) * u64::from(self.poor.denominator()) {
             return Err(("poor", "must not be above good"));
         }
-        let contained =
-            |kind: &Blame| self.bounds.get(kind).is_some_and(|bounds| bounds.contain(settings.breaker(*kind)));
-        if !Blame::ALL.iter().all(contained) {
-            return Err(("bounds", "must be there for each kind of breakers, and contain its settings"));
-        }
-        if self.bounds.values().any(|bounds| bounds.threshold_min == 0 || bounds.first_open_min.as_millis() == 0) {
-            return Err(("bounds", "must be at least 1, and 1ms"));
+        for kind in Blame::ALL.iter().copied() {
+            let bounds = self.bounds(kind, configured);
+            if bounds.threshold_min == 0 || bounds.first_open_min.as_millis() == 0 {
+                return Err(("bounds", "must be at least 1, and 1ms"));
+            }
+            if !bounds.contain(configured.breaker(kind)) {
+                return Err(("bounds", "must contain what is configured, and end at max_open"));
+            }
         }
         Ok(())
     }
@@ -110,6 +119,8 @@ impl AdaptationKnobs {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Adaptation {
     knobs: AdaptationKnobs,
+    /// Of every kind of breakers.
+    bounds: BTreeMap<Blame, BreakerBounds>,
     settings: Settings,
     /// Since the last judgement, of closed breakers.
     results: BTreeMap<Blame, Tally>,
@@ -120,14 +131,37 @@ pub struct Adaptation {
 }
 
 impl Adaptation {
-    /// Nothing was observed yet; `settings` are the configured ones, or, after a restart, the last adapted ones.
+    /// Nothing was observed yet, and nothing has changed.
     ///
     /// # Panics
     /// If the knobs [aren't valid](AdaptationKnobs::validate).
     #[must_use]
-    pub fn new(knobs: AdaptationKnobs, settings: Settings) -> Self {
-        assert_eq!(knobs.validate(&settings), Ok(()), "settings begin inside their bounds");
-        Self { knobs, settings, results: BTreeMap::new(), probes: BTreeMap::new(), steps: BTreeMap::new() }
+    pub fn new(knobs: AdaptationKnobs, configured: Settings) -> Self {
+        assert_eq!(knobs.validate(&configured), Ok(()), "settings begin inside their bounds");
+        let bounds = Blame::ALL.iter().map(|&kind| (kind, knobs.bounds(kind, &configured))).collect();
+        let (results, probes, steps) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { knobs, bounds, settings: configured, results, probes, steps }
+    }
+
+    /// Takes over a setting that an earlier life adapted; false if it isn't inside the bounds of this one.
+    pub fn recall(&mut self, what: Adaptable, value: &Setting) -> bool {
+        let lawful = match (what, value) {
+            (Adaptable::Threshold(kind), Setting::Count(count)) => {
+                let bounds = self.bounds[&kind];
+                (bounds.threshold_min..=bounds.threshold_max).contains(count)
+            }
+            (Adaptable::FirstOpen(kind), Setting::Length(length)) => {
+                let bounds = self.bounds[&kind];
+                (bounds.first_open_min..=bounds.first_open_max).contains(length)
+            }
+            (Adaptable::Order(ladder), Setting::Order(order)) => sorted(order) == sorted(ladder.steps()),
+            (Adaptable::Threshold(_) | Adaptable::FirstOpen(_) | Adaptable::Order(_), _) => false,
+        };
+        if lawful {
+            self.settings.set(what, value);
+            self.assert_invariants();
+        }
+        lawful
     }
 
     /// What is in force.
@@ -139,7 +173,7 @@ impl Adaptation {
     /// An attempt that a closed breaker of this kind let pass succeeded, or failed and this kind is to blame.
     pub fn on_result(&mut self, kind: Blame, success: bool) -> Option<Adapted> {
         let (success_share, tally) = self.judged(|adaptation| &mut adaptation.results, kind, success)?;
-        let (bounds, from) = (self.knobs.bounds[&kind], self.settings.breaker(kind).threshold);
+        let (bounds, from) = (self.bounds[&kind], self.settings.breaker(kind).threshold);
         let to = match success_share {
             Share::Poor => (from - 1).max(bounds.threshold_min),
             Share::Middling => from,
@@ -151,7 +185,7 @@ impl Adaptation {
     /// A probe of a half-open breaker of this kind succeeded, or failed and this kind is to blame.
     pub fn on_probe(&mut self, kind: Blame, success: bool) -> Option<Adapted> {
         let (success_share, tally) = self.judged(|adaptation| &mut adaptation.probes, kind, success)?;
-        let (bounds, from) = (self.knobs.bounds[&kind], self.settings.breaker(kind).first_open);
+        let (bounds, from) = (self.bounds[&kind], self.settings.breaker(kind).first_open);
         let millis = from.as_millis();
         let to = match success_share {
             Share::Poor => Span::from_millis(millis + millis / 4).min(bounds.first_open_max),
@@ -162,8 +196,10 @@ impl Adaptation {
     }
 
     /// An attempt that followed a step of a ladder succeeded or failed.
+    ///
+    /// Where none of its steps was applicable, the task just waited, which says nothing about any of them.
     pub fn on_step(&mut self, ladder: Ladder, strategy: Strategy, success: bool) -> Option<Adapted> {
-        if !self.knobs.enabled {
+        if !ladder.steps().contains(&strategy) {
             return None;
         }
         let tally = self.steps.entry((ladder, strategy)).or_default();
@@ -195,9 +231,6 @@ impl Adaptation {
         kind: Blame,
         success: bool,
     ) -> Option<(Share, Tally)> {
-        if !self.knobs.enabled {
-            return None;
-        }
         let sample = u64::from(self.knobs.sample);
         let tally = tallies(self).entry(kind).or_default();
         tally.count(success);
@@ -230,16 +263,19 @@ impl Adaptation {
     /// # Panics
     /// If they aren't.
     pub fn assert_invariants(&self) {
-        assert_eq!(self.knobs.validate(&self.settings), Ok(()), "settings stay inside their bounds");
+        for (kind, bounds) in &self.bounds {
+            assert!(bounds.contain(self.settings.breaker(*kind)), "settings stay inside their bounds");
+        }
         for ladder in Ladder::ALL.iter().copied() {
-            let sorted = |steps: &[Strategy]| {
-                let mut steps: Vec<Strategy> = steps.to_vec();
-                steps.sort_unstable();
-                steps
-            };
             assert_eq!(sorted(self.settings.order(ladder)), sorted(ladder.steps()), "the same steps in some order");
         }
     }
+}
+
+fn sorted(steps: &[Strategy]) -> Vec<Strategy> {
+    let mut steps: Vec<Strategy> = steps.to_vec();
+    steps.sort_unstable();
+    steps
 }
 
 /// How many of a sample succeeded.

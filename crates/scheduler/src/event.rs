@@ -1,9 +1,9 @@
 //! What scheduler, workers and clients tell the history. Checkers read nothing else of them.
 
 use crate::{
-    AttemptId, BreakerChange, BreakerKey, BreakerState, Checkpoint, CheckpointSeq, End, Generation, Incarnation, Issue,
-    Offer, Outcome, Placement, Reception, Report, Resources, Settlement, Shape, Standing, Strategy, Task, TaskRefusal,
-    TaskSpec, TaskType,
+    Adaptable, Adapted, AttemptId, BreakerChange, BreakerKey, BreakerState, Checkpoint, CheckpointSeq, End, Generation,
+    Incarnation, Issue, Offer, Outcome, Placement, Reception, Report, Resources, Setting, Settlement, Shape, Standing,
+    Strategy, Task, TaskRefusal, TaskSpec, TaskType,
 };
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -110,6 +110,15 @@ pub enum Event {
         key: BreakerKey,
         /// How it is.
         state: BreakerState,
+    },
+    /// A setting that has adapted.
+    SettingRecalled {
+        /// Which.
+        what: Adaptable,
+        /// What it is.
+        value: Setting,
+        /// How often it has changed.
+        changes: u64,
     },
     /// A task that hasn't ended.
     TaskRecalled {
@@ -339,6 +348,15 @@ pub enum Event {
         /// Whether it counted: its generation is the breaker's, and it blames the breaker or speaks for it.
         counted: bool,
     },
+    // ---- the scheduler: self-healing
+    /// A setting changed, because of what was observed. In force from now on: results are judged by it, breakers open by it,
+    /// tasks that fail for the first time pick it.
+    Adapted {
+        /// What, from what, to what, and why.
+        change: Box<Adapted>,
+        /// The how many-th change of this setting it is, from 1.
+        number: u64,
+    },
     // ---- the scheduler: checkpoints
     /// A checkpoint counts.
     Completed {
@@ -456,6 +474,7 @@ pub enum Event {
 kinds!(Event {
     worker_recalled => WorkerRecalled { .. },
     breaker_recalled => BreakerRecalled { .. },
+    setting_recalled => SettingRecalled { .. },
     task_recalled => TaskRecalled { .. },
     tasks_recovered => Recovered { .. },
     task_submitted => Submitted { .. },
@@ -480,6 +499,7 @@ kinds!(Event {
     breaker_changed => BreakerChanged { .. },
     permitted => Permitted { .. },
     settled => Settled { .. },
+    adapted => Adapted { .. },
     completed => Completed { .. },
     save_rejected => SaveRejected { .. },
     running => Running { .. },

@@ -1,6 +1,8 @@
 //! Everything that can be set, with the defaults of the specification.
 
-use crate::{BreakerKey, BreakerKnobs, PatternKnobs, Placement, RetryBudgetKnobs, RetryLaw, Vitals};
+use crate::{
+    AdaptationKnobs, BreakerKey, BreakerKnobs, PatternKnobs, Placement, RetryBudgetKnobs, RetryLaw, Settings, Vitals,
+};
 use alloc::format;
 use alloc::string::String;
 use core::fmt;
@@ -43,6 +45,8 @@ pub struct Knobs {
     pub checkpoints_kept: u32,
     /// Whether thresholds, open times and the order of ladders adapt to what is observed.
     pub self_healing: bool,
+    /// How they adapt, if they do.
+    pub adaptation: AdaptationKnobs,
     /// How often the scheduler's uptime is made durable while tasks wait or run; so much of a wait may be waited again after
     /// a restart.
     pub clock: Span,
@@ -86,6 +90,7 @@ impl Default for Knobs {
             vitals: Vitals::LIMITS,
             checkpoints_kept: 5,
             self_healing: false,
+            adaptation: AdaptationKnobs::default(),
             clock: Span::from_secs(10),
             queued_max: 10_000,
             terminal_kept: 100_000,
@@ -129,6 +134,12 @@ impl Knobs {
             BreakerKey::Class(_) => &self.class_breaker,
             BreakerKey::Type(_) => &self.type_breaker,
         }
+    }
+
+    /// The settings that may adapt, as they are configured.
+    #[must_use]
+    pub fn adaptable(&self) -> Settings {
+        Settings::new(self.worker_breaker, self.class_breaker, self.type_breaker)
     }
 
     /// Checks each setting, and the relations between them.
@@ -177,10 +188,6 @@ impl Knobs {
             let problem = format!("must not be shorter than retry_base ({})", self.retry.base);
             return Err(InvalidKnob { knob: "retry_cap", problem });
         }
-        if self.self_healing {
-            let problem = "can't be turned on yet: the scheduler adapts nothing".into();
-            return Err(InvalidKnob { knob: "self_healing", problem });
-        }
         if self.retry.factor == 0 {
             return Err(InvalidKnob { knob: "retry_factor", problem: "must be at least 1".into() });
         }
@@ -191,6 +198,8 @@ impl Knobs {
         ] {
             breaker.validate().map_err(|(key, problem)| InvalidKnob { knob, problem: format!("{key}: {problem}") })?;
         }
+        let problem = |(key, problem)| InvalidKnob { knob: "adaptation", problem: format!("{key}: {problem}") };
+        self.adaptation.validate(&self.adaptable()).map_err(problem)?;
         Ok(())
     }
 }
@@ -208,7 +217,7 @@ mod tests {
     fn what_cannot_be_is_named() {
         type Change = fn(&mut Knobs);
         let cases: [(Change, &str); 7] = [
-            (|knobs| knobs.self_healing = true, "self_healing"),
+            (|knobs| knobs.adaptation.sample = 0, "adaptation"),
             (|knobs| knobs.tick = Span::ZERO, "scheduler_tick"),
             (|knobs| knobs.clock = Span::MAX, "clock"),
             (|knobs| knobs.retry.cap = Span::from_secs(4), "retry_cap"),

@@ -54,7 +54,7 @@ pub use message::{Message, Offer, Reception, Report, Standing, TaskRefusal, Work
 pub use named::UnknownName;
 pub use pattern::{PatternKnobs, Patterns};
 pub use placement::{Candidate, Demand, MICRO, Placement, Slack, Tau, choose, estimate, load, risk};
-pub use record::{BreakerState, Next, Record, Snapshot};
+pub use record::{AdaptedState, BreakerState, Next, Record, Snapshot};
 pub use resources::{Account, Resource, Resources, Shortage};
 pub use retention::{Checkpoint, CheckpointIndex, Keeping};
 pub use retry::RetryLaw;

@@ -1,8 +1,9 @@
 //! What survives a crash.
 
 use crate::{
-    AttemptId, BreakerKey, BreakerStage, Checkpoint, CheckpointIndex, Climb, End, Generation, Incarnation, Keeping,
-    Lease, Offer, Outcome, PAST_KEPT, Past, Shape, Task, TaskSpec, TaskState,
+    Adaptable, AdaptationReason, Adapted, AttemptId, BreakerKey, BreakerStage, Checkpoint, CheckpointIndex, Climb, End,
+    Generation, Incarnation, Keeping, Lease, Offer, Outcome, PAST_KEPT, Past, Setting, Shape, Task, TaskSpec,
+    TaskState,
 };
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -102,6 +103,13 @@ pub enum Record {
         /// What it is now, without counts.
         state: BreakerState,
     },
+    /// A setting adapted.
+    Adapted {
+        /// How.
+        change: Box<Adapted>,
+        /// The how many-th change of this setting it is, from 1.
+        number: u64,
+    },
     /// A closed breaker of a worker that is gone is forgotten, to make room.
     BreakerForgotten {
         /// Which.
@@ -122,7 +130,7 @@ pub enum Next {
         /// How it runs next time.
         shape: Shape,
         /// Where it stands on its ladder.
-        climb: Option<Climb>,
+        climb: Option<Arc<Climb>>,
         /// The worker that it should rather not be given to.
         avoid: Option<Text>,
         /// Whether the runtime is restarted first.
@@ -139,6 +147,15 @@ pub struct BreakerState {
     pub generation: Generation,
     /// How often it has opened since it was last closed.
     pub times_opened: u32,
+}
+
+/// What of an adapted setting survives.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct AdaptedState {
+    /// What it is.
+    pub value: Setting,
+    /// How often it has changed.
+    pub changes: u64,
 }
 
 /// All durable state of the scheduler.
@@ -160,6 +177,8 @@ pub struct Snapshot {
     pub workers: BTreeMap<Incarnation, (Text, Arc<Offer>)>,
     /// Every breaker that ever changed.
     pub breakers: BTreeMap<BreakerKey, BreakerState>,
+    /// Every setting that isn't as configured because it adapted.
+    pub adapted: BTreeMap<Adaptable, AdaptedState>,
 }
 
 impl Snapshot {
@@ -246,8 +265,26 @@ impl Snapshot {
                 self.advance(*at);
                 self.breakers.insert(key.clone(), *state);
             }
+            Record::Adapted { change, number } => self.adapt(change, *number),
             Record::BreakerForgotten { key } => {
                 assert!(self.breakers.remove(key).is_some(), "a breaker was forgotten twice");
+            }
+        }
+    }
+
+    fn adapt(&mut self, change: &Adapted, number: u64) {
+        let Adapted { what, from, to, reason } = change;
+        let known = self.adapted.get(what);
+        assert!(known.is_none_or(|known| known.value == *from), "{what:?} was something else");
+        assert_eq!(known.map_or(0, |known| known.changes) + 1, number, "a change of {what:?} was lost");
+        match reason {
+            AdaptationReason::Reconfigured => {
+                self.adapted.remove(what);
+            }
+            AdaptationReason::ResultsPoor(_)
+            | AdaptationReason::ResultsGood(_)
+            | AdaptationReason::DoesBetter { .. } => {
+                self.adapted.insert(*what, AdaptedState { value: to.clone(), changes: number });
             }
         }
     }
@@ -279,7 +316,7 @@ impl Snapshot {
             Next::Waits { not_before, shape, climb, avoid, restart_runtime } => {
                 task.state = TaskState::Waiting { not_before: *not_before, requeued: true };
                 task.shape = *shape;
-                task.climb = *climb;
+                task.climb.clone_from(climb);
                 task.avoid.clone_from(avoid);
                 task.restart_runtime = *restart_runtime;
             }

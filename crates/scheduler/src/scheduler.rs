@@ -9,6 +9,7 @@
 mod attempts;
 mod breakers;
 mod clients;
+mod healing;
 mod invariants;
 mod place;
 mod queue;
@@ -20,8 +21,8 @@ mod workers;
 mod tests;
 
 use crate::{
-    AttemptId, Breaker, BreakerKey, Event, Ignored, Incarnation, Knobs, Message, Patterns, Record, RetryBudget,
-    Snapshot, TaskState, TaskType, Tau,
+    Adaptation, AdaptedState, AttemptId, Breaker, BreakerKey, Event, Ignored, Incarnation, Knobs, Message, Patterns,
+    Record, RetryBudget, Snapshot, TaskState, TaskType, Tau,
 };
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
@@ -117,6 +118,8 @@ pub struct Scheduler {
     /// Permits that were taken back because a probe held them for too long; what comes of it counts nothing.
     expired: BTreeSet<(AttemptId, BreakerKey)>,
     patterns: Patterns,
+    /// What follows from results; `None`: self-healing is off.
+    adaptation: Option<Adaptation>,
     budget: RetryBudget,
     /// The expected run time of each type of task, as observed in this life.
     taus: BTreeMap<TaskType, Tau>,
@@ -130,6 +133,9 @@ type Out = Effects<Scheduler>;
 
 impl Scheduler {
     /// A scheduler that has not booted. `seed` is for the jitter of delays.
+    ///
+    /// # Panics
+    /// If what adapts would begin outside its bounds: settings are [checked](Knobs::validate) before.
     #[must_use]
     pub fn new(knobs: Arc<Knobs>, seed: u64) -> Self {
         Self {
@@ -151,6 +157,7 @@ impl Scheduler {
             restless: BTreeSet::new(),
             expired: BTreeSet::new(),
             patterns: Patterns::new(knobs.patterns),
+            adaptation: knobs.self_healing.then(|| Adaptation::new(knobs.adaptation.clone(), knobs.adaptable())),
             budget: RetryBudget::new(knobs.retry_budget),
             taus: BTreeMap::new(),
             moves: BTreeSet::new(),
@@ -209,6 +216,7 @@ impl Scheduler {
         if restarted {
             self.recall(effects);
         }
+        self.restore_settings(effects);
         self.restore_breakers();
         self.restore_workers();
         self.restore_tasks(effects);
@@ -216,12 +224,15 @@ impl Scheduler {
 
     /// Tells what the disk holds. A process that died may have recorded more than it told.
     fn recall(&self, effects: &mut Out) {
-        let Snapshot { uptime, attempt, submitted, ended, tasks, workers, breakers, .. } = &self.durable;
+        let Snapshot { uptime, attempt, submitted, ended, tasks, workers, breakers, adapted, .. } = &self.durable;
         for (&incarnation, (worker, offer)) in workers {
             effects.event(Event::WorkerRecalled { worker: worker.clone(), incarnation, offer: offer.clone() });
         }
         for (key, &state) in breakers {
             effects.event(Event::BreakerRecalled { key: key.clone(), state });
+        }
+        for (&what, AdaptedState { value, changes }) in adapted {
+            effects.event(Event::SettingRecalled { what, value: value.clone(), changes: *changes });
         }
         for task in tasks.values().filter(|task| !matches!(task.state, TaskState::Terminal { .. })) {
             effects.event(Event::TaskRecalled { task: Arc::new(task.clone()) });

@@ -2,7 +2,7 @@
 
 use crate::{
     AttemptId, CheckpointIndex, Degradable, FailureKind, Generation, HardwareClass, Incarnation, Ladder, Precision,
-    Resources, Shape, Slack, TaskType,
+    Resources, Shape, Slack, Strategy, TaskType,
 };
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::sync::Arc;
@@ -153,12 +153,24 @@ pub struct Permits {
 }
 
 /// The ladder of a task that has failed, and where on it the task stands.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Climb {
     /// Chosen by the first failure.
     pub ladder: Ladder,
-    /// The step that was taken last.
+    /// The order of its steps at that time: whatever adapts later, a task goes on as it began. `None`: the specification's.
+    pub order: Option<Arc<[Strategy]>>,
+    /// The place of the step that was taken last.
     pub step: u8,
+    /// What was done in it.
+    pub strategy: Strategy,
+}
+
+impl Climb {
+    /// The steps that the task takes, in order.
+    #[must_use]
+    pub fn steps(&self) -> &[Strategy] {
+        self.order.as_deref().unwrap_or(self.ladder.steps())
+    }
 }
 
 impl TaskSpec {
@@ -195,7 +207,7 @@ pub struct Task {
     /// How it runs now: degraded, perhaps.
     pub shape: Shape,
     /// Where it stands on its ladder, once it has failed.
-    pub climb: Option<Climb>,
+    pub climb: Option<Arc<Climb>>,
     /// How many attempts there were.
     pub attempts: u32,
     /// How many of them failed.

@@ -22,7 +22,7 @@ pub use node::{Event, Message, Node, Order, Record, Snapshot};
 pub use published::Published;
 pub use replica::Replica;
 pub use runner::Runner;
-pub use settings::{BreakerTable, PlacementRule, Settings, VitalsTable};
+pub use settings::{AdaptationTable, BoundsTable, BreakerTable, PlacementRule, Settings, VitalsTable};
 pub use submitter::Submitter;
 pub use tasks::{Mix, MixDegradable, Overload, Sick, Tasks};
 pub use topology::{Authority, Hardware, Policy, Topology};

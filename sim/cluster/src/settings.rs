@@ -2,7 +2,7 @@
 
 mod scheduler;
 
-pub use scheduler::{BreakerTable, PlacementRule, VitalsTable};
+pub use scheduler::{AdaptationTable, BoundsTable, BreakerTable, PlacementRule, VitalsTable};
 
 use crate::Authority;
 use schemars::JsonSchema;
@@ -235,6 +235,8 @@ settings! {
         checkpoints_kept: u32,
         /// Whether thresholds, open times and the order of ladders adapt. Default false. (tasks)
         self_healing: bool,
+        /// How they adapt, and between what. (tasks)
+        adaptation: AdaptationTable,
         /// How often the scheduler's uptime is made durable while there is work. Default 10s. (tasks)
         clock: Duration,
         /// The most tasks that wait. Default 10000. (tasks)

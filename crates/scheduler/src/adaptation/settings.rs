@@ -2,6 +2,7 @@
 
 use crate::{Blame, BreakerKnobs, Ladder, Strategy};
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use serde::{Deserialize, Serialize};
@@ -102,6 +103,8 @@ pub enum AdaptationReason {
         /// The step after it.
         later: Tally,
     },
+    /// The process started again with a configuration under which the adapted value can't be: it is as configured again.
+    Reconfigured,
 }
 
 impl fmt::Display for AdaptationReason {
@@ -112,6 +115,7 @@ impl fmt::Display for AdaptationReason {
             Self::DoesBetter { earlier, later } => {
                 write!(f, "the later step does better: {later}, {earlier} of the earlier one")
             }
+            Self::Reconfigured => f.write_str("as configured again"),
         }
     }
 }
@@ -136,7 +140,7 @@ pub struct Settings {
     class: BreakerKnobs,
     task_type: BreakerKnobs,
     /// Only of ladders whose order isn't the specification's.
-    orders: BTreeMap<Ladder, Vec<Strategy>>,
+    orders: BTreeMap<Ladder, Arc<[Strategy]>>,
 }
 
 impl Default for Settings {
@@ -162,6 +166,12 @@ impl Settings {
         }
     }
 
+    /// The same order, to be kept, unless it is the specification's.
+    #[must_use]
+    pub fn changed_order(&self, ladder: Ladder) -> Option<Arc<[Strategy]>> {
+        self.orders.get(&ladder).cloned()
+    }
+
     fn breaker_mut(&mut self, kind: Blame) -> &mut BreakerKnobs {
         match kind {
             Blame::Worker => &mut self.worker,
@@ -173,32 +183,43 @@ impl Settings {
     /// The steps of a ladder, in order. A task keeps those that were in force at its first failure.
     #[must_use]
     pub fn order(&self, ladder: Ladder) -> &[Strategy] {
-        self.orders.get(&ladder).map_or(ladder.steps(), Vec::as_slice)
+        self.orders.get(&ladder).map_or(ladder.steps(), |order| order)
     }
 
-    /// Changes what `adapted` tells: also how a restart gets back to where it was.
+    /// What a setting is.
+    #[must_use]
+    pub fn value(&self, what: Adaptable) -> Setting {
+        match what {
+            Adaptable::Threshold(kind) => Setting::Count(self.breaker(kind).threshold),
+            Adaptable::FirstOpen(kind) => Setting::Length(self.breaker(kind).first_open),
+            Adaptable::Order(ladder) => Setting::Order(self.order(ladder).to_vec()),
+        }
+    }
+
+    /// Changes what `adapted` tells.
     ///
     /// # Panics
     /// If the setting isn't what it is told to have been: a change was lost.
     pub fn apply(&mut self, adapted: &Adapted) {
-        let before = match (adapted.what, &adapted.to) {
-            (Adaptable::Threshold(kind), Setting::Count(to)) => {
-                Setting::Count(core::mem::replace(&mut self.breaker_mut(kind).threshold, *to))
+        assert_eq!(self.value(adapted.what), adapted.from, "{:?} was something else", adapted.what);
+        self.set(adapted.what, &adapted.to);
+    }
+
+    /// # Panics
+    /// If the value is of another kind of settings.
+    pub(super) fn set(&mut self, what: Adaptable, value: &Setting) {
+        match (what, value) {
+            (Adaptable::Threshold(kind), Setting::Count(count)) => self.breaker_mut(kind).threshold = *count,
+            (Adaptable::FirstOpen(kind), Setting::Length(length)) => self.breaker_mut(kind).first_open = *length,
+            (Adaptable::Order(ladder), Setting::Order(order)) if order == ladder.steps() => {
+                self.orders.remove(&ladder);
             }
-            (Adaptable::FirstOpen(kind), Setting::Length(to)) => {
-                Setting::Length(core::mem::replace(&mut self.breaker_mut(kind).first_open, *to))
+            (Adaptable::Order(ladder), Setting::Order(order)) => {
+                self.orders.insert(ladder, Arc::from(order.as_slice()));
             }
-            (Adaptable::Order(ladder), Setting::Order(to)) => {
-                let before = self.order(ladder).to_vec();
-                if to == ladder.steps() {
-                    self.orders.remove(&ladder);
-                } else {
-                    self.orders.insert(ladder, to.clone());
-                }
-                Setting::Order(before)
+            (Adaptable::Threshold(_) | Adaptable::FirstOpen(_) | Adaptable::Order(_), _) => {
+                panic!("{value:?} is no value of {what:?}")
             }
-            (what, to) => panic!("{to:?} is no value of {what:?}"),
-        };
-        assert_eq!(before, adapted.from, "{:?} was something else", adapted.what);
+        }
     }
 }

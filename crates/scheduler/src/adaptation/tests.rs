@@ -3,10 +3,8 @@ use alloc::string::ToString;
 use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
 
 /// Judges by ten results.
-fn adaptation(enabled: bool) -> Adaptation {
-    let settings = Settings::default();
-    let knobs = AdaptationKnobs { enabled, sample: 10, ..AdaptationKnobs::around(&settings) };
-    Adaptation::new(knobs, settings)
+fn adaptation() -> Adaptation {
+    Adaptation::new(AdaptationKnobs { sample: 10, ..AdaptationKnobs::default() }, Settings::default())
 }
 
 /// The first change that so many successes and then failures bring.
@@ -16,22 +14,11 @@ fn first<T>(successes: u32, failures: u32, mut on: impl FnMut(bool) -> Option<T>
 }
 
 #[test]
-fn it_is_off_unless_it_is_enabled() {
-    assert!(!AdaptationKnobs::around(&Settings::default()).enabled);
-    let mut off = adaptation(false);
-    let before = off.clone();
-    assert_eq!(first(0, 100, |success| off.on_result(Blame::Worker, success)), None);
-    assert_eq!(first(0, 100, |success| off.on_probe(Blame::Class, success)), None);
-    assert_eq!(first(0, 100, |success| off.on_step(Ladder::Cpu, Strategy::DelayedRetry, success)), None);
-    assert_eq!(off, before, "nothing is even counted");
-}
-
-#[test]
 fn thresholds_follow_results_one_at_a_time() {
     for (successes, failures, to) in
         [(4, 6, Some(4)), (5, 5, None), (9, 1, None), (10, 0, Some(6)), (0, 9, None), (0, 10, Some(4))]
     {
-        let mut adaptation = adaptation(true);
+        let mut adaptation = adaptation();
         let adapted = first(successes, failures, |success| adaptation.on_result(Blame::Worker, success));
         let told = adapted.as_ref().map(|adapted| (adapted.what, adapted.from.clone(), adapted.to.clone()));
         let expected = to.map(|to| (Adaptable::Threshold(Blame::Worker), Setting::Count(5), Setting::Count(to)));
@@ -43,7 +30,7 @@ fn thresholds_follow_results_one_at_a_time() {
 
 #[test]
 fn times_to_be_open_follow_probes_up_to_their_bounds() {
-    let mut adaptation = adaptation(true);
+    let mut adaptation = adaptation();
     let mut lengths = Vec::new();
     for _ in 0..6 {
         if let Some(adapted) = first(0, 10, |success| adaptation.on_probe(Blame::Worker, success)) {
@@ -64,7 +51,7 @@ fn times_to_be_open_follow_probes_up_to_their_bounds() {
 #[test]
 fn a_step_that_does_clearly_better_changes_places_with_the_one_before_it() {
     use Strategy::{DelayedRetry, OtherWorker, ReducedBatch};
-    let mut adaptation = adaptation(true);
+    let mut adaptation = adaptation();
     assert_eq!(first(5, 5, |success| adaptation.on_step(Ladder::Cpu, DelayedRetry, success)), None);
     assert_eq!(first(6, 4, |success| adaptation.on_step(Ladder::Cpu, OtherWorker, success)), None, "10 % isn't more");
     assert_eq!(first(10, 0, |success| adaptation.on_step(Ladder::Gpu, OtherWorker, success)), None, "another ladder");
@@ -86,20 +73,58 @@ fn a_step_that_does_clearly_better_changes_places_with_the_one_before_it() {
 #[test]
 fn what_cannot_be_is_named() {
     type Change = fn(&mut AdaptationKnobs);
-    let cases: [(Change, &str); 5] = [
-        (|knobs| knobs.sample = 0, "sample"),
-        (|knobs| knobs.poor = share(91, 100), "poor"),
-        (|knobs| knobs.bounds.retain(|kind, _| *kind != Blame::Type), "bounds"),
-        (|knobs| knobs.bounds.values_mut().for_each(|bounds| bounds.threshold_min = 11), "bounds"),
-        (|knobs| knobs.bounds.values_mut().for_each(|bounds| bounds.threshold_min = 0), "bounds"),
-    ];
+    let bounds = |change: fn(&mut BreakerBounds)| {
+        let mut bounds = BreakerBounds::around(&BreakerKnobs::TYPE);
+        change(&mut bounds);
+        let settings = Settings::default();
+        let knobs = AdaptationKnobs { bounds: [(Blame::Type, bounds)].into(), ..AdaptationKnobs::default() };
+        knobs.validate(&settings).map_err(|(name, _)| name)
+    };
+    assert_eq!(bounds(|_| {}), Ok(()));
+    assert_eq!(bounds(|bounds| bounds.threshold_min = 11), Err("bounds"));
+    assert_eq!(bounds(|bounds| bounds.threshold_min = 0), Err("bounds"));
+    assert_eq!(bounds(|bounds| bounds.first_open_max = Span::from_secs(299)), Err("bounds"));
+    assert_eq!(bounds(|bounds| bounds.first_open_max = Span::from_secs(3_601)), Err("bounds"), "beyond max_open");
+    let cases: [(Change, &str); 2] =
+        [(|knobs| knobs.sample = 0, "sample"), (|knobs| knobs.poor = share(91, 100), "poor")];
     let settings = Settings::default();
     for (change, knob) in cases {
-        let mut knobs = AdaptationKnobs::around(&settings);
+        let mut knobs = AdaptationKnobs::default();
         assert_eq!(knobs.validate(&settings), Ok(()));
         change(&mut knobs);
         assert_eq!(knobs.validate(&settings).map_err(|(name, _)| name), Err(knob));
     }
+}
+
+#[test]
+fn what_an_earlier_life_adapted_is_taken_over_inside_the_bounds() {
+    use Strategy::{DelayedRetry, OtherWorker, ReducedBatch};
+    let order = |steps: &[Strategy]| Setting::Order(steps.to_vec());
+    for (what, value, lawful) in [
+        (Adaptable::Threshold(Blame::Worker), Setting::Count(3), true),
+        (Adaptable::Threshold(Blame::Worker), Setting::Count(10), true),
+        (Adaptable::Threshold(Blame::Worker), Setting::Count(2), false),
+        (Adaptable::Threshold(Blame::Worker), Setting::Count(11), false),
+        (Adaptable::Threshold(Blame::Worker), Setting::Length(Span::from_secs(60)), false),
+        (Adaptable::FirstOpen(Blame::Worker), Setting::Length(Span::from_secs(120)), true),
+        (Adaptable::FirstOpen(Blame::Worker), Setting::Length(Span::from_secs(121)), false),
+        (Adaptable::Order(Ladder::Cpu), order(&[ReducedBatch, OtherWorker, DelayedRetry]), true),
+        (Adaptable::Order(Ladder::Cpu), order(&[OtherWorker, OtherWorker, DelayedRetry]), false),
+        (Adaptable::Order(Ladder::Cpu), order(&[OtherWorker, DelayedRetry]), false),
+    ] {
+        let mut adaptation = adaptation();
+        let before = adaptation.settings().value(what);
+        assert_eq!(adaptation.recall(what, &value), lawful, "{what:?} {value:?}");
+        assert_eq!(adaptation.settings().value(what), if lawful { value } else { before });
+    }
+}
+
+#[test]
+fn what_is_no_step_of_a_ladder_says_nothing() {
+    let mut adaptation = adaptation();
+    let before = adaptation.clone();
+    assert_eq!(adaptation.on_step(Ladder::OutOfMemory, Strategy::DelayedRetry, false), None);
+    assert_eq!(adaptation, before);
 }
 
 proptest! {
@@ -108,7 +133,7 @@ proptest! {
         seen in prop::collection::vec((0..3u32, 0..3usize, 0..10usize, 0..8usize, any::<u8>()), 0..1_500),
         lean in any::<u8>(),
     ) {
-        let mut adaptation = adaptation(true);
+        let mut adaptation = adaptation();
         let mut replayed = Settings::default();
         for (door, kind, ladder, strategy, luck) in seen {
             let (kind, ladder, success) = (Blame::ALL[kind], Ladder::ALL[ladder], luck < lean);

@@ -99,7 +99,9 @@ impl Scheduler {
 
     fn succeed(&mut self, at: Span, id: &Text, lease: &Lease, result: Arc<[u8]>, effects: &mut Out) {
         let next = Next::Ends(Outcome::Succeeded { attempt: lease.attempt, result });
+        let climb = self.durable.tasks[id].climb.clone();
         self.conclude(at, id, lease, &End::Succeeded, true, next, effects);
+        self.observe_step(climb, true, effects);
         self.settle_all(at, id, lease, |_| Settlement::Success, effects);
         let kind = self.durable.tasks[id].spec.kind;
         self.observe_run(kind, at.minus(lease.at));
@@ -108,9 +110,11 @@ impl Scheduler {
 
     /// An attempt failed: its task climbs its ladder, or has no retries left.
     fn fail(&mut self, at: Span, id: &Text, lease: &Lease, kind: FailureKind, reported: bool, effects: &mut Out) {
+        let climb = self.durable.tasks[id].climb.clone();
         let (next, strategy) = self.after_failure(at, id, lease, kind);
         self.patterns.on_failure(at, kind, lease.class, &lease.worker);
         self.conclude(at, id, lease, &End::Failed(kind), reported, next, effects);
+        self.observe_step(climb, false, effects);
         let blame = kind.blame();
         let settlement = |key| if key == blame { Settlement::Failure } else { Settlement::Released };
         self.settle_all(at, id, lease, settlement, effects);
@@ -123,14 +127,16 @@ impl Scheduler {
         if failures > task.spec.max_retries.unwrap_or(self.knobs.max_retries) {
             return (Next::Ends(Outcome::Failed(Verdict::Escalated(kind))), None);
         }
-        let (ladder, from) = match task.climb {
-            Some(climb) => (climb.ladder, climb.step.saturating_add(1)),
+        let (ladder, order, from) = match &task.climb {
+            Some(climb) => (climb.ladder, climb.order.clone(), climb.step.saturating_add(1)),
             None => {
                 let pattern = self.patterns.is_pattern(at, kind, lease.class, &lease.worker);
-                (Ladder::for_failure(kind, lease.class), u8::from(pattern))
+                let ladder = Ladder::for_failure(kind, lease.class);
+                (ladder, self.changed_order(ladder), u8::from(pattern))
             }
         };
-        let step = Step::next(ladder.steps(), from, task.shape, task.spec.degradable);
+        let steps = order.as_deref().unwrap_or(ladder.steps());
+        let step = Step::next(steps, from, task.shape, task.spec.degradable);
         let delay = match step.strategy {
             Strategy::RetryAtOnce => self.knobs.tick,
             _ => self.knobs.retry.delay(failures, &mut self.random),
@@ -138,7 +144,7 @@ impl Scheduler {
         let next = Next::Waits {
             not_before: at + delay,
             shape: step.shape,
-            climb: Some(Climb { ladder, step: step.index }),
+            climb: Some(Arc::new(Climb { ladder, order, step: step.index, strategy: step.strategy })),
             avoid: (step.strategy == Strategy::OtherWorker).then(|| lease.worker.clone()),
             restart_runtime: step.strategy == Strategy::RestartRuntime,
         };
@@ -180,7 +186,7 @@ impl Scheduler {
     /// The same task once more, at once and as it was.
     pub(super) fn again(&self, id: &Text, at: Span) -> Next {
         let task = &self.durable.tasks[id];
-        let (shape, climb, avoid) = (task.shape, task.climb, task.avoid.clone());
+        let (shape, climb, avoid) = (task.shape, task.climb.clone(), task.avoid.clone());
         Next::Waits { not_before: at, shape, climb, avoid, restart_runtime: task.restart_runtime }
     }
 

@@ -25,7 +25,7 @@ impl Scheduler {
             if stage != BreakerStage::Closed {
                 self.restless.insert(key.clone());
             }
-            let breaker = Breaker::restored(*self.knobs.breaker(key), stage, generation, times_opened);
+            let breaker = Breaker::restored(self.breaker_knobs(key), stage, generation, times_opened);
             self.breakers.insert(key.clone(), breaker);
         }
     }
@@ -36,7 +36,7 @@ impl Scheduler {
             let TaskState::Leased(lease) = &task.state else { continue };
             let keys = keys(&lease.worker, lease.class, task.spec.kind);
             for (key, generation) in keys.into_iter().zip(lease.permits.each()) {
-                let knobs = *self.knobs.breaker(&key);
+                let knobs = self.breaker_knobs(&key);
                 let breaker = self.breakers.entry(key.clone()).or_insert_with(|| Breaker::new(knobs));
                 if breaker.stage() != BreakerStage::HalfOpen || breaker.generation() != generation {
                     continue;
@@ -74,7 +74,7 @@ impl Scheduler {
         let keys = keys(worker, class, kind);
         assert!(keys.iter().all(|key| self.permits(key)), "all three, or none");
         let events = keys.map(|key| {
-            let knobs = *self.knobs.breaker(&key);
+            let knobs = self.breaker_knobs(&key);
             let breaker = self.breakers.entry(key.clone()).or_insert_with(|| Breaker::new(knobs));
             let generation = breaker.take(attempt, probe_until);
             Event::Permitted { key, attempt, generation, probe: breaker.stage() == BreakerStage::HalfOpen }
@@ -106,10 +106,14 @@ impl Scheduler {
             let settlement = settlement(blame);
             let breaker = self.breakers.get_mut(&key).expect("who gave a permit is there");
             let counted = generation == breaker.generation() && settlement != Settlement::Released;
+            let probe = breaker.stage() == BreakerStage::HalfOpen;
             let change = breaker.settle(at, attempt, generation, settlement);
             effects.event(Event::Settled { key: key.clone(), attempt, generation, settlement, counted });
             if let Some(change) = change {
                 self.changed(at, key, change, effects);
+            }
+            if counted {
+                self.observe_result(blame, probe, settlement == Settlement::Success, effects);
             }
         }
     }

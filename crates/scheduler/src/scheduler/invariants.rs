@@ -1,7 +1,7 @@
 //! Relations between the scheduler's fields that hold between any two steps.
 
 use super::Scheduler;
-use crate::{BreakerStage, TaskState};
+use crate::{Adaptation, BreakerStage, TaskState};
 
 /// How many of the tasks that have ended are looked at.
 const ENDED_CHECKED: usize = 64;
@@ -15,11 +15,27 @@ impl Scheduler {
             breaker.assert_invariants();
             let restless = breaker.stage() != BreakerStage::Closed;
             assert_eq!(restless, self.restless.contains(key), "{key} is known to have something to do");
+            assert_eq!(*breaker.knobs(), self.breaker_knobs(key), "{key} goes by the settings in force");
         }
+        self.check_settings();
         assert_eq!(self.unanswered.len(), self.answer_due.len(), "both know what is unanswered");
         let open = self.durable.submitted - self.durable.ended;
         let queued = self.queue.len() + self.delayed.len();
         assert_eq!(open as usize, queued + self.limits.len(), "submitted = queued + delayed + leased + terminal");
+    }
+
+    fn check_settings(&self) {
+        let in_force = self.adaptation.as_ref().map(Adaptation::settings);
+        for (&what, state) in &self.durable.adapted {
+            assert_eq!(
+                in_force.map(|settings| settings.value(what)).as_ref(),
+                Some(&state.value),
+                "{what:?} is durable"
+            );
+        }
+        if let Some(adaptation) = &self.adaptation {
+            adaptation.assert_invariants();
+        }
     }
 
     /// Looks at every task that has not ended. Those that have are many, and nothing changes about them any more: of them the

@@ -4,6 +4,7 @@
 mod breakers;
 mod checkpoints;
 mod failures;
+mod healing;
 mod leases;
 mod placement;
 mod properties;

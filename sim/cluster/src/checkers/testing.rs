@@ -55,7 +55,17 @@ pub(super) fn history_of<C: Checker<Cluster>>(
     topology: crate::Topology,
     settings: crate::Settings,
 ) -> History<C> {
-    let cluster = Cluster::new(topology, settings, crate::Workload::default()).expect("a cluster");
+    history_in(checker, Cluster::new(topology, settings, crate::Workload::default()).expect("a cluster"))
+}
+
+/// The same as by default, but with tasks.
+pub(super) fn history_with_tasks<C: Checker<Cluster>>(checker: C, settings: crate::Settings) -> History<C> {
+    let topology = crate::Topology { replicas: 3, workers: 1, subscribers: 1, ..crate::Topology::default() };
+    let workload = crate::Workload { tasks: Some(crate::Tasks::default()), ..crate::Workload::default() };
+    history_in(checker, Cluster::new(topology, settings, workload).expect("a cluster"))
+}
+
+fn history_in<C: Checker<Cluster>>(checker: C, cluster: Cluster) -> History<C> {
     checker.interest(&mut Interest::default());
     let names = cluster.layout().nodes;
     let count = names.len();

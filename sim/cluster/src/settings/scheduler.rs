@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use squall::InvalidKey;
 use squall::scenario::{Duration, Share};
-use squall_scheduler::{BreakerKnobs, Factor, Knobs, Placement, StoreKnobs, Vitals};
+use squall_scheduler::{Blame, BreakerBounds, BreakerKnobs, Factor, Knobs, Placement, StoreKnobs, Vitals};
 
 /// How workers are chosen among those that are eligible.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
@@ -53,6 +53,41 @@ pub struct VitalsTable {
     pub gpu_temperature: Option<u32>,
 }
 
+/// How self-healing goes about it; what isn't said is the default.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdaptationTable {
+    /// How many results it takes to judge. Default 50.
+    pub sample: Option<u32>,
+    /// Below this share of successes results are poor. Default "50%".
+    pub poor: Option<Share>,
+    /// Above this share of successes results are good. Default "90%".
+    pub good: Option<Share>,
+    /// By more than so much a later step of a ladder must do better than the one before it. Default "10%".
+    pub margin: Option<Share>,
+    /// Between what the breakers of workers may move.
+    pub worker: Option<BoundsTable>,
+    /// Between what the breakers of hardware classes may move.
+    pub class: Option<BoundsTable>,
+    /// Between what the breakers of task types may move.
+    pub task_type: Option<BoundsTable>,
+}
+
+/// Between what one kind of breakers may move, ends included. Default: half to twice of what is configured, times not beyond
+/// `max_open`.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BoundsTable {
+    /// The lowest threshold.
+    pub threshold_min: Option<u32>,
+    /// The highest threshold.
+    pub threshold_max: Option<u32>,
+    /// The shortest first time to be open.
+    pub first_open_min: Option<Duration>,
+    /// The longest first time to be open.
+    pub first_open_max: Option<Duration>,
+}
+
 /// Replaces what a table says something about.
 fn set<T>(knob: &mut T, value: Option<T>) {
     if let Some(value) = value {
@@ -77,6 +112,26 @@ impl BreakerTable {
             knobs.factor = Factor::new(percent, 100).ok_or_else(|| InvalidKey::new(&path, "must be at least 100"))?;
         }
         Ok(())
+    }
+}
+
+impl AdaptationTable {
+    fn apply(self, knobs: &mut Knobs) {
+        let configured = knobs.adaptable();
+        let adaptation = &mut knobs.adaptation;
+        set(&mut adaptation.sample, self.sample);
+        set(&mut adaptation.poor, self.poor.map(Share::ratio));
+        set(&mut adaptation.good, self.good.map(Share::ratio));
+        set(&mut adaptation.margin, self.margin.map(Share::ratio));
+        for (kind, table) in [(Blame::Worker, self.worker), (Blame::Class, self.class), (Blame::Type, self.task_type)] {
+            let Some(table) = table else { continue };
+            let mut bounds = BreakerBounds::around(configured.breaker(kind));
+            set(&mut bounds.threshold_min, table.threshold_min);
+            set(&mut bounds.threshold_max, table.threshold_max);
+            span(&mut bounds.first_open_min, table.first_open_min);
+            span(&mut bounds.first_open_max, table.first_open_max);
+            adaptation.bounds.insert(kind, bounds);
+        }
     }
 }
 
@@ -149,6 +204,7 @@ impl Settings {
         self.vitals.unwrap_or_default().apply(&mut knobs.vitals);
         set(&mut knobs.checkpoints_kept, self.checkpoints_kept);
         set(&mut knobs.self_healing, self.self_healing);
+        self.adaptation.unwrap_or_default().apply(&mut knobs);
         span(&mut knobs.clock, self.clock);
         self.limits(&mut knobs);
         knobs.validate().map_err(|invalid| InvalidKey::new(&["knobs", invalid.knob], invalid.problem))?;
@@ -209,6 +265,15 @@ mod tests {
         assert_eq!(knobs.worker_breaker.threshold, 2);
         assert_eq!(parse("scheduler_tick = \"1s\"").map(|knobs| knobs.tick), Ok(Span::from_secs(1)));
         assert_eq!(parse("vitals = { cpu = 50 }").map(|knobs| knobs.vitals.cpu), Ok(50_000));
+        let adapts = parse(
+            "self_healing = true\nworker_breaker = { threshold = 4 }\nadaptation = { worker = { threshold_max = 5 } }",
+        );
+        let bounds = adapts.expect("a valid table").adaptation.bounds;
+        let worker = BreakerKnobs { threshold: 4, ..BreakerKnobs::WORKER };
+        assert_eq!(
+            bounds,
+            [(Blame::Worker, BreakerBounds { threshold_max: 5, ..BreakerBounds::around(&worker) })].into()
+        );
         assert_eq!(parse("placement = \"round_robin\"").map(|knobs| knobs.placement), Ok(Placement::RoundRobin));
     }
 
@@ -220,6 +285,8 @@ mod tests {
             ("class_breaker = { threshold = 0 }", "knobs.class_breaker"),
             ("retry_cap = \"1s\"", "knobs.retry_cap"),
             ("pattern_workers_max = 0", "knobs.pattern_workers_max"),
+            ("adaptation = { sample = 0 }", "knobs.adaptation"),
+            ("adaptation = { worker = { threshold_min = 6 } }", "knobs.adaptation"),
         ] {
             assert_eq!(parse(text), Err(path.to_owned()), "{text}");
         }

@@ -83,8 +83,10 @@ struct Play {
 }
 
 impl Play {
-    fn new() -> Self {
+    fn new(self_healing: bool) -> Self {
         let rig = Rig::new(|knobs| {
+            knobs.self_healing = self_healing;
+            knobs.adaptation.sample = 2;
             knobs.terminal_kept = 8;
             knobs.worker_breaker.threshold = 2;
             knobs.class_breaker.threshold = 2;
@@ -285,8 +287,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 192, max_shrink_iters: 4_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_nothing_is_lost_and_nothing_counts_twice(actions in prop::collection::vec(action(), 1..80)) {
-        let mut play = Play::new();
+    fn whatever_happens_nothing_is_lost_and_nothing_counts_twice(
+        self_healing in any::<bool>(),
+        actions in prop::collection::vec(action(), 1..80),
+    ) {
+        let mut play = Play::new(self_healing);
         for action in actions {
             play.act(action);
         }

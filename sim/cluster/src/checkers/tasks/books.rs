@@ -5,6 +5,7 @@
 
 use super::breakers::Breakers;
 use super::told;
+use super::tuning::Tuning;
 use crate::Cluster;
 use crate::checkers::event;
 use squall::{Entry, Fact, Interest, Scene, Truth};
@@ -88,6 +89,7 @@ pub(super) struct Books {
     pub(super) attempts: BTreeMap<AttemptId, Attempt>,
     pub(super) hosts: BTreeMap<Incarnation, Host>,
     pub(super) breakers: Breakers,
+    pub(super) tuning: Tuning,
     pub(super) newest: AttemptId,
     pub(super) submitted: u64,
     pub(super) ended: u64,
@@ -141,6 +143,7 @@ impl SharedBooks {
             interest.events(&["task_submitted", "assigned", "report_accepted", "fenced", "requeued", "terminal"]);
             interest.events(&["task_forgotten", "held", "migration", "offered", "draining", "health", "task_ignored"]);
             interest.events(&["breaker_changed", "permitted", "settled", "completed", "started"]);
+            interest.events(&["adapted", "setting_recalled"]);
         }
     }
 
@@ -214,12 +217,14 @@ impl Books {
             (self.silent, self.found, self.orphans) = (silent, Found::default(), None);
             self.disk_lost |= *disk_lost;
             self.breakers.restart();
+            self.tuning.found.clear();
             if *disk_lost {
                 *self = Self { disk_lost: true, ..Self::default() };
             }
         } else if let Some((decided, told)) = told(entry) {
             let at = self.moment(decided);
-            self.breakers.follow(at, entry.at, told, scene.system.scheduler_knobs());
+            self.breakers.follow(at, entry.at, told, &self.tuning, scene.system.scheduler_knobs());
+            self.tuning.follow(told);
             self.follow_task(entry.at, at, told);
             self.follow_recall(entry.at, decided, told);
             self.follow_worker(entry.at, told);

@@ -3,9 +3,11 @@
 //! Source: spec 3.3, written down once more: nothing here is the core's own arithmetic.
 
 use super::books::Moment;
+use super::tuning::Tuning;
 use squall_machine::{Span, Time};
 use squall_scheduler::{
-    AttemptId, BreakerCause, BreakerKey, BreakerStage, Event, Generation, Knobs, Lease, Settlement, TaskType,
+    AttemptId, BreakerCause, BreakerKey, BreakerKnobs, BreakerStage, Event, Generation, Knobs, Lease, Settlement,
+    TaskType,
 };
 use std::collections::BTreeMap;
 
@@ -66,8 +68,7 @@ pub(super) struct Breakers {
 
 /// How long a breaker is open when it opens for the `n`-th time in a row: each time longer by its factor, in whole
 /// milliseconds rounded down each time, and then no longer than its limit.
-pub(super) fn open_millis(key: &BreakerKey, n: u32, knobs: &Knobs) -> u128 {
-    let knobs = knobs.breaker(key);
+pub(super) fn open_millis(n: u32, knobs: &BreakerKnobs) -> u128 {
     let (numerator, denominator) = knobs.factor.parts();
     let limit = u128::from(knobs.max_open.as_nanos()) / 1_000_000;
     let mut millis = u128::from(knobs.first_open.as_nanos()) / 1_000_000;
@@ -112,8 +113,7 @@ impl Model {
         generation == self.generation && settlement != Settlement::Released
     }
 
-    fn settle(&mut self, key: &BreakerKey, settlement: Settlement, knobs: &Knobs) {
-        let knobs = knobs.breaker(key);
+    fn settle(&mut self, settlement: Settlement, knobs: &BreakerKnobs) {
         match (self.stage, settlement) {
             (_, Settlement::Released) | (Stage::Open, _) => {}
             (Stage::Closed, Settlement::Success) => self.failures = 0,
@@ -177,7 +177,7 @@ impl Breakers {
     }
 
     /// Takes in what the scheduler tells.
-    pub(super) fn follow(&mut self, at: Moment, seen: Time, told: &Event, knobs: &Knobs) {
+    pub(super) fn follow(&mut self, at: Moment, seen: Time, told: &Event, tuning: &Tuning, knobs: &Knobs) {
         match told {
             Event::Permitted { key, attempt, generation, .. } => {
                 let model = self.models.entry(key.clone()).or_default();
@@ -195,7 +195,7 @@ impl Breakers {
                 if model.generation == *generation
                     && (model.stage == Stage::Closed || model.probes.contains_key(attempt))
                 {
-                    model.settle(key, *settlement, knobs);
+                    model.settle(*settlement, &tuning.breaker(key, knobs));
                 }
                 model.probes.remove(attempt);
                 model.changed = seen;
@@ -205,7 +205,7 @@ impl Breakers {
                 self.due = None;
                 let model = self.models.entry(key.clone()).or_default();
                 let opened = matches!(change.to, BreakerStage::Open { .. });
-                let millis = open_millis(key, change.times_opened, knobs);
+                let millis = open_millis(change.times_opened, &tuning.breaker(key, knobs));
                 *model = Model {
                     stage: change.to.into(),
                     generation: change.generation,

@@ -41,11 +41,12 @@ impl Judge for Cb6 {
 mod tests {
     use super::super::super::testing::History;
     use super::super::judge::Judged;
-    use super::super::testing::{changed, permitted, settled, tasks, worker_key};
+    use super::super::testing::{adapted, changed, permitted, settled, tasks, worker_key};
     use super::*;
     use squall_machine::Span;
     use squall_scheduler::BreakerStage::{Closed, HalfOpen, Open};
     use squall_scheduler::Settlement::{self, Failure, Success};
+    use squall_scheduler::{Adaptable, Blame, Setting};
 
     const OPEN: squall_scheduler::BreakerStage = Open { until: Span::from_secs(60) };
 
@@ -79,6 +80,15 @@ mod tests {
         results(&[Failure; 5])
             .tells(permitted(worker_key(), 9, 0, false))
             .violated("doesn't change by Some(Threshold)");
+    }
+
+    #[test]
+    fn a_threshold_that_adapted_counts_from_then_on() {
+        let lower = adapted(Adaptable::Threshold(Blame::Worker), Setting::Count(5), Setting::Count(4));
+        let opens = changed(worker_key(), Closed, OPEN, (1, 1), BreakerCause::Threshold);
+        result(results(&[Failure; 3]).tells(lower.clone()), 9, 0, Failure).tells(opens).holds();
+        let late = result(results(&[Failure; 4]).tells(lower), 9, 0, Failure);
+        late.tells(permitted(worker_key(), 10, 0, false)).violated("doesn't change by Some(Threshold)");
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Judge for Cb7 {
         }
         match change.to {
             BreakerStage::Open { until } => {
-                let millis = open_millis(key, times, told.knobs);
+                let millis = open_millis(times, &books.tuning.breaker(key, told.knobs));
                 let lawful = told.at + Moment::try_from(millis).unwrap_or(Moment::MAX / 2) * 1_000_000;
                 let origin = *self.origin.get_or_insert(nanos(until) - lawful);
                 let off = nanos(until) - lawful - origin;
@@ -62,11 +62,11 @@ impl Judge for Cb7 {
 mod tests {
     use super::super::super::testing::History;
     use super::super::judge::Judged;
-    use super::super::testing::{changed, tasks, worker_key};
+    use super::super::testing::{adapted, changed, tasks, worker_key};
     use super::*;
     use squall_machine::Span;
-    use squall_scheduler::BreakerCause;
     use squall_scheduler::BreakerStage::{Closed, HalfOpen, Open};
+    use squall_scheduler::{Adaptable, Blame, BreakerCause, Setting};
 
     fn open(secs: u64) -> BreakerStage {
         Open { until: Span::from_secs(secs) }
@@ -101,10 +101,17 @@ mod tests {
     }
 
     #[test]
+    fn a_first_time_that_adapted_counts_from_then_on() {
+        let length = |secs| Setting::Length(Span::from_secs(secs));
+        let longer = || adapted(Adaptable::FirstOpen(Blame::Worker), length(60), length(75));
+        let again = |secs| changed(worker_key(), HalfOpen, open(secs), (3, 2), BreakerCause::ProbeFailed);
+        half(start().tells(longer()).at(61_000)).at(70_000).tells(again(220)).holds();
+        half(start().tells(longer()).at(61_000)).at(70_000).tells(again(190)).violated("lasts 150000 ms");
+    }
+
+    #[test]
     fn the_law_is_that_of_the_tables() {
-        let knobs = squall_scheduler::Knobs::default();
-        let kind = squall_scheduler::BreakerKey::Type(squall_scheduler::TaskType::Mixed);
-        let times = |n| open_millis(&kind, n, &knobs);
+        let times = |n| open_millis(n, &squall_scheduler::BreakerKnobs::TYPE);
         assert_eq!(
             [times(1), times(2), times(7), times(8), times(u32::MAX)],
             [300_000, 360_000, 895_795, 1_074_954, 3_600_000]

@@ -21,7 +21,7 @@ pub(super) fn picked(kind: FailureKind, class: HardwareClass) -> Ladder {
 }
 
 /// Its steps.
-fn steps(ladder: Ladder) -> &'static [Strategy] {
+pub(super) fn steps(ladder: Ladder) -> &'static [Strategy] {
     match ladder {
         Ladder::OutOfMemory => &[ReducedBatch, ReducedPrecision, OtherClass],
         Ladder::Hardware => &[OtherWorker, DelayedRetry, OtherClass],
@@ -60,8 +60,7 @@ fn changed(strategy: Strategy, shape: Shape, allowed: Degradable) -> Option<Shap
 }
 
 /// The step from place `from` on: its place, what is done, and what the task is like then.
-pub(super) fn step(ladder: Ladder, from: usize, shape: Shape, allowed: Degradable) -> (usize, Strategy, Shape) {
-    let steps = steps(ladder);
+pub(super) fn step(steps: &[Strategy], from: usize, shape: Shape, allowed: Degradable) -> (usize, Strategy, Shape) {
     let mut last = None;
     for (place, &strategy) in steps.iter().enumerate() {
         let Some(shape) = changed(strategy, shape, allowed) else { continue };

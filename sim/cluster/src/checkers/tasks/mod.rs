@@ -44,8 +44,11 @@ mod sc6;
 mod sc7;
 mod sc8;
 mod sc9;
+mod sh1;
+mod tallies;
 #[cfg(test)]
 mod testing;
+mod tuning;
 
 use super::ages::SharedAges;
 use crate::Cluster;
@@ -89,6 +92,7 @@ pub(super) fn all(ages: &SharedAges) -> Vec<Box<dyn Checker<Cluster>>> {
         judged::<cb6::Cb6>(&books),
         judged::<cb1::Cb1>(&books),
         judged::<cb7::Cb7>(&books),
+        judged::<sh1::Sh1>(&books),
         Box::new(cb10::Cb10::with(books.reader())),
         Box::new(cb11::Cb11::with(books.reader())),
         Box::new(sc13::Sc13::with(books.reader(), ages.reader())),

@@ -1,15 +1,15 @@
 //! SC15: the strategy of each retry is the next of its ladder.
 //!
-//! Source: spec 3.2. The first failure picks the ladder; where 3 failures of its kind, class or worker within an hour make a
+//! Source: spec 3.2. The first failure picks the ladder, in the order that is in force then, and the task keeps to it; where 3 failures of its kind, class or worker within an hour make a
 //! pattern, the walk starts one step further. Ladders and what a step makes of a task are written down here once more.
 
-use super::books::{Books, Moment};
+use super::books::{Attempt, Books, Moment};
 use super::breakers::nanos;
 use super::judge::{Judge, Told};
-use super::ladders::{picked, step};
+use super::ladders::{picked, step, steps};
 use squall::Findings;
 use squall_machine::Text;
-use squall_scheduler::{End, Event, FailureKind, HardwareClass, Knobs, Ladder};
+use squall_scheduler::{End, Event, FailureKind, HardwareClass, Knobs, Ladder, Strategy};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Who fails alike.
@@ -20,29 +20,38 @@ enum Group {
     Worker(Text),
 }
 
+/// The way of a task that has failed.
+#[derive(Clone, PartialEq, Debug)]
+struct Walk {
+    ladder: Ladder,
+    steps: Vec<Strategy>,
+    /// The place from which its next step is looked for.
+    from: usize,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Sc15 {
-    /// The ladder of each task that has failed, and the place from which its next step is looked for.
-    walks: BTreeMap<Text, (Ladder, usize)>,
+    walks: BTreeMap<Text, Walk>,
     /// The last failures of each group, as many as make a pattern.
     failures: BTreeMap<Group, VecDeque<Moment>>,
     /// The walk that the failure which was just told begins or goes on with.
-    next: Option<(Text, Ladder, usize)>,
+    next: Option<(Text, Walk)>,
 }
 
 impl Sc15 {
-    fn fail(&mut self, told: &Told<'_>, task: &Text, kind: FailureKind, held: (HardwareClass, &Text)) {
-        let (class, worker) = held;
+    fn fail(&mut self, told: &Told<'_>, task: &Text, kind: FailureKind, held: &Attempt, books: &Books) {
+        let (class, worker) = (held.class, &held.worker);
         let groups = [Group::Kind(kind), Group::Class(class), Group::Worker(worker.clone())];
-        let (ladder, from) = match self.walks.get(task) {
-            Some(&walk) => walk,
+        let walk = match self.walks.get(task) {
+            Some(walk) => walk.clone(),
             None => {
                 let pattern = groups.iter().any(|group| self.repeats(group, told.at, told.knobs));
-                (picked(kind, class), usize::from(pattern))
+                let ladder = picked(kind, class);
+                Walk { ladder, steps: books.tuning.steps(ladder), from: usize::from(pattern) }
             }
         };
-        self.next = Some((task.clone(), ladder, from));
+        self.next = Some((task.clone(), walk));
         for group in groups {
             let moments = self.failures.entry(group).or_default();
             moments.push_back(told.at);
@@ -68,20 +77,21 @@ impl Judge for Sc15 {
             Event::Accepted { task, attempt, end: End::Failed(kind), .. }
             | Event::Fenced { task, attempt, end: End::Failed(kind), .. } => {
                 let held = books.attempts.get(attempt)?;
-                self.fail(told, task, *kind, (held.class, &held.worker));
+                self.fail(told, task, *kind, held, books);
                 None
             }
             Event::Requeued { task, strategy, shape, .. } => {
                 let row = books.tasks.get(task)?;
-                let Some((_, ladder, from)) = self.next.take_if(|(failed, ..)| failed == task) else {
+                let Some((_, walk)) = self.next.take_if(|(failed, _)| failed == task) else {
                     let changed = strategy.is_some() || *shape != row.shape;
                     return changed.then(|| format!("{task} has not failed, and goes on by {strategy:?} as {shape:?}"));
                 };
-                let (place, expected, becomes) = step(ladder, from, row.shape, row.spec.degradable);
-                if from > 0 && !self.walks.contains_key(task) {
+                let (place, expected, becomes) = step(&walk.steps, walk.from, row.shape, row.spec.degradable);
+                if walk.from > 0 && !self.walks.contains_key(task) {
                     findings.reached("a pattern of failures");
                 }
-                self.walks.insert(task.clone(), (ladder, place + 1));
+                let ladder = walk.ladder;
+                self.walks.insert(task.clone(), Walk { from: place + 1, ..walk });
                 let right = *strategy == Some(expected) && *shape == becomes;
                 (!right).then(|| {
                     format!(
@@ -91,15 +101,20 @@ impl Judge for Sc15 {
             }
             Event::Terminal { task, .. } | Event::TaskForgotten { task } => {
                 self.walks.remove(task);
-                self.next.take_if(|(failed, ..)| failed == task);
+                self.next.take_if(|(failed, _)| failed == task);
                 None
             }
             Event::TaskRecalled { task } => {
-                self.walks.remove(&task.spec.id);
-                if let Some(climb) = task.climb {
-                    self.walks.insert(task.spec.id.clone(), (climb.ladder, usize::from(climb.step) + 1));
-                }
-                None
+                let before = self.walks.remove(&task.spec.id);
+                let climb = task.climb.as_ref()?;
+                let (ladder, from) = (climb.ladder, usize::from(climb.step) + 1);
+                let order = climb.order.as_ref().map(|order| order.to_vec());
+                let walk = Walk { ladder, steps: order.unwrap_or_else(|| steps(ladder).to_vec()), from };
+                let id = task.spec.id.clone();
+                let other = before.filter(|before| (before.ladder, &before.steps) != (walk.ladder, &walk.steps));
+                let problem = other.map(|before| format!("{id} began {before:?}, and is found on {walk:?}"));
+                self.walks.insert(id, walk);
+                problem
             }
             _ => None,
         }
@@ -114,10 +129,10 @@ impl Judge for Sc15 {
 mod tests {
     use super::super::super::testing::History;
     use super::super::judge::Judged;
-    use super::super::testing::{SHAPE, accepted, tasks};
+    use super::super::testing::{SHAPE, accepted, adapted, tasks};
     use super::*;
     use squall_machine::Span;
-    use squall_scheduler::{Precision, Shape, Strategy};
+    use squall_scheduler::{Adaptable, Precision, Setting, Shape};
 
     fn fail(
         history: History<Judged<Sc15>>,
@@ -170,5 +185,19 @@ mod tests {
         fail(three(), "t4", 4, FailureKind::Unknown, (Strategy::OtherWorker, SHAPE)).holds();
         fail(three(), "t4", 4, FailureKind::Unknown, first).violated("is OtherWorker");
         fail(three().at(3_600_100), "t4", 4, FailureKind::Unknown, first).holds();
+    }
+
+    #[test]
+    fn a_task_keeps_the_order_it_began_with() {
+        use Strategy::{DelayedRetry, OtherWorker, ReducedBatch};
+        let to = Setting::Order(vec![OtherWorker, DelayedRetry, ReducedBatch]);
+        let from = Setting::Order(vec![DelayedRetry, OtherWorker, ReducedBatch]);
+        let order = || adapted(Adaptable::Order(Ladder::Cpu), from.clone(), to.clone());
+        let unknown = FailureKind::Unknown;
+        let changed = || fail(start(), "t1", 1, unknown, (DelayedRetry, SHAPE)).tells(order());
+        fail(changed(), "t2", 2, unknown, (OtherWorker, SHAPE)).holds();
+        fail(changed(), "t2", 2, unknown, (DelayedRetry, SHAPE)).violated("is OtherWorker");
+        fail(changed(), "t1", 2, unknown, (OtherWorker, SHAPE)).holds();
+        fail(changed(), "t1", 2, unknown, (DelayedRetry, SHAPE)).violated("step 1 of ladder cpu is OtherWorker");
     }
 }

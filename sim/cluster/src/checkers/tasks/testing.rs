@@ -6,9 +6,9 @@ use squall::Checker;
 use squall_coordinator::{Capacity, Role};
 use squall_machine::{Span, Text};
 use squall_scheduler::{
-    AttemptId, BreakerCause, BreakerChange, BreakerKey, BreakerStage, Checkpoint, CheckpointSeq, Choice, Degradable,
-    End, Event, FailureKind, Generation, HardwareClass, Incarnation, Offer, Outcome, Placement, Precision, Resources,
-    Settlement, Shape, Strategy, TaskSpec, TaskType,
+    Adaptable, AdaptationReason, Adapted, AttemptId, BreakerCause, BreakerChange, BreakerKey, BreakerStage, Checkpoint,
+    CheckpointSeq, Choice, Degradable, End, Event, FailureKind, Generation, HardwareClass, Incarnation, Offer, Outcome,
+    Placement, Precision, Resources, Setting, Settlement, Shape, Strategy, Tally, TaskSpec, TaskType,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -103,6 +103,12 @@ pub(super) fn changed(
 ) -> Event {
     let change = BreakerChange { from, to, generation: Generation(generation), times_opened, cause };
     Event::BreakerChanged { key, change }
+}
+
+/// A setting changes for the first time.
+pub(super) fn adapted(what: Adaptable, from: Setting, to: Setting) -> Event {
+    let reason = AdaptationReason::ResultsPoor(Tally { successes: 0, failures: 50 });
+    Event::Adapted { change: Box::new(Adapted { what, from, to, reason }), number: 1 }
 }
 
 pub(super) fn accepted(task: &str, attempt: u64, end: End) -> Event {
