@@ -30,6 +30,7 @@ mod resources;
 mod retention;
 mod retry;
 mod scheduler;
+mod statistics;
 mod store;
 mod strategy;
 mod task;
@@ -61,6 +62,7 @@ pub use retry::RetryLaw;
 pub use scheduler::{
     BreakerStatus, Call, Departure, Roster, Scheduler, SchedulerStatus, TaskCounts, TaskStatus, WorkerStatus,
 };
+pub use statistics::{Lengths, Outcomes, Statistics, WorkerStatistics};
 pub use store::{
     Part, Save, Shelf, Store, StoreEvent, StoreIgnored, StoreKnobs, StoreMessage, StoreRecord, StoreSnapshot,
 };

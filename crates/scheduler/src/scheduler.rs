@@ -20,6 +20,7 @@ mod workers;
 #[cfg(test)]
 mod tests;
 
+use crate::statistics::Counters;
 use crate::{
     Adaptation, AdaptedState, AttemptId, Breaker, BreakerKey, Event, Ignored, Incarnation, Knobs, Message, Patterns,
     Record, RetryBudget, Snapshot, TaskState, TaskType, Tau,
@@ -127,6 +128,7 @@ pub struct Scheduler {
     moves: BTreeSet<Text>,
     /// When the queue was last looked at from its beginning.
     looked: Span,
+    counters: Counters,
 }
 
 type Out = Effects<Scheduler>;
@@ -162,6 +164,7 @@ impl Scheduler {
             taus: BTreeMap::new(),
             moves: BTreeSet::new(),
             looked: Span::ZERO,
+            counters: Counters::new(knobs.workers_max),
             knobs,
         }
     }
@@ -213,6 +216,7 @@ impl Scheduler {
         self.earlier = self.durable.uptime;
         self.looked = self.earlier;
         self.booted = Some(now);
+        self.counters.on_boot(self.earlier);
         if restarted {
             self.recall(effects);
         }
@@ -345,7 +349,7 @@ impl Scheduler {
             Message::Submit { spec } => self.on_submit(at, from, spec, effects),
             Message::Cancel { task } => self.on_cancel(at, from, task, effects),
             Message::Poll { tasks } => self.on_poll(from, &tasks, effects),
-            Message::Offer { incarnation, offer } => self.on_offer(from, incarnation, offer, effects),
+            Message::Offer { incarnation, offer } => self.on_offer(at, from, incarnation, offer, effects),
             Message::Beat { incarnation, seq, vitals, running } => {
                 self.on_beat(from, incarnation, seq, &vitals, &running, effects);
             }

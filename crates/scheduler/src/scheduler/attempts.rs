@@ -99,7 +99,7 @@ impl Scheduler {
 
     fn succeed(&mut self, at: Span, id: &Text, lease: &Lease, result: Arc<[u8]>, effects: &mut Out) {
         let next = Next::Ends(Outcome::Succeeded { attempt: lease.attempt, result });
-        let climb = self.durable.tasks[id].climb.clone();
+        let climb = self.observed_climb(id);
         self.conclude(at, id, lease, &End::Succeeded, true, next, effects);
         self.observe_step(climb, true, effects);
         self.settle_all(at, id, lease, |_| Settlement::Success, effects);
@@ -110,7 +110,7 @@ impl Scheduler {
 
     /// An attempt failed: its task climbs its ladder, or has no retries left.
     fn fail(&mut self, at: Span, id: &Text, lease: &Lease, kind: FailureKind, reported: bool, effects: &mut Out) {
-        let climb = self.durable.tasks[id].climb.clone();
+        let climb = self.observed_climb(id);
         let (next, strategy) = self.after_failure(at, id, lease, kind);
         self.patterns.on_failure(at, kind, lease.class, &lease.worker);
         self.conclude(at, id, lease, &End::Failed(kind), reported, next, effects);
@@ -222,6 +222,7 @@ impl Scheduler {
         let Lease { attempt, incarnation, .. } = *lease;
         let (task, spec) = (id.clone(), self.durable.tasks[id].spec.clone());
         self.commit(Record::Ended { at, task: id.clone(), attempt, end: end.clone(), reported, next }, effects);
+        self.counters.on_end(at, id, &lease.worker, end);
         let end = end.clone();
         effects.event(match reported {
             true => Event::Accepted { task, attempt, incarnation, end },
@@ -240,7 +241,7 @@ impl Scheduler {
     fn after(&mut self, at: Span, id: &Text, strategy: Option<Strategy>, effects: &mut Out) {
         let task = &self.durable.tasks[id];
         match &task.state {
-            TaskState::Terminal { .. } => self.finish(id, effects),
+            TaskState::Terminal { .. } => self.finish(at, id, effects),
             TaskState::Leased(_) => unreachable!("{id} has just been given up"),
             TaskState::Waiting { not_before, .. } => {
                 effects.event(Event::Requeued {

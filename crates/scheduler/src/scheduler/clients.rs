@@ -33,6 +33,7 @@ impl Scheduler {
             self.deadlines.insert((at + deadline, task.clone()));
         }
         self.queue.insert(&self.durable.tasks[&task]);
+        self.counters.on_submit();
         effects.event(Event::Submitted { spec, number: self.durable.submitted });
         effects.send(from, Message::Admitted { task });
     }
@@ -103,17 +104,18 @@ impl Scheduler {
     fn close(&mut self, at: Span, id: &Text, outcome: Outcome, effects: &mut Out) {
         self.unwait(id);
         self.commit(Record::Closed { at, task: id.clone(), outcome }, effects);
-        self.finish(id, effects);
+        self.finish(at, id, effects);
     }
 
     /// A task has just ended.
-    pub(super) fn finish(&mut self, id: &Text, effects: &mut Out) {
+    pub(super) fn finish(&mut self, at: Span, id: &Text, effects: &mut Out) {
         let Task { state, spec, submitted, failures, losses, .. } = &self.durable.tasks[id];
         let TaskState::Terminal { outcome, .. } = state else { unreachable!("{id} has not ended") };
         if let Some(deadline) = spec.deadline {
             self.deadlines.remove(&(*submitted + deadline, id.clone()));
         }
         let (failures, losses) = (*failures, *losses);
+        self.counters.on_outcome(at, id, outcome);
         effects.event(Event::Terminal { task: id.clone(), outcome: outcome.clone(), failures, losses });
     }
 

@@ -7,6 +7,7 @@ use crate::{
 };
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use squall_machine::Text;
 
 impl Scheduler {
     /// The settings of a breaker that are in force.
@@ -29,6 +30,11 @@ impl Scheduler {
         if let Some(change) = adapted {
             self.adapted(change, effects);
         }
+    }
+
+    /// Where a task stands on its ladder; `None` also if nobody observes.
+    pub(super) fn observed_climb(&self, id: &Text) -> Option<Arc<Climb>> {
+        self.adaptation.as_ref().and_then(|_| self.durable.tasks[id].climb.clone())
     }
 
     /// An attempt of a task succeeded or failed; `climb`: the step that it followed.

@@ -168,6 +168,7 @@ impl Scheduler {
         self.limits.insert((at + self.run_limit(&spec), attempt, id.clone()));
         self.await_answer(at + self.knobs.resend, attempt, id);
         self.budget.on_start(at, failures > 0);
+        self.counters.on_start(at, id, failures > 0);
         self.last_used.insert(class, worker.clone());
         effects.event(Event::Reserved { attempt, incarnation, resources });
         permitted.into_iter().for_each(|event| effects.event(event));

@@ -3,7 +3,7 @@
 use super::Scheduler;
 use crate::{
     AttemptId, BreakerKey, BreakerStage, Generation, HardwareClass, Incarnation, Issue, Obstacle, Outcome, Resources,
-    TaskState, average_health, overall_health,
+    Statistics, TaskState, average_health, overall_health,
 };
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -106,6 +106,12 @@ impl Scheduler {
             health: overall_health(self.breakers.values()),
             health_mean: average_health(self.breakers.values()),
         }
+    }
+
+    /// What this life of it has done so far. Takes time in proportion to the number of workers.
+    #[must_use]
+    pub fn statistics(&self, now: Time) -> Statistics {
+        self.counters.at(self.uptime(now))
     }
 
     /// How many tasks are where.

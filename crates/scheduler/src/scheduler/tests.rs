@@ -8,6 +8,7 @@ mod healing;
 mod leases;
 mod placement;
 mod properties;
+mod recount;
 
 use super::{Call, Departure, Roster, Scheduler};
 use crate::{
@@ -44,6 +45,7 @@ struct Rig {
     sent: Vec<(Address, Message)>,
     events: Vec<Event>,
     suspected: Suspected,
+    recount: recount::Recount,
 }
 
 impl Rig {
@@ -61,6 +63,7 @@ impl Rig {
             sent: Vec::new(),
             events: Vec::new(),
             suspected: Suspected::default(),
+            recount: recount::Recount::default(),
         };
         rig.step(Input::Boot(Durable::empty()));
         rig
@@ -68,6 +71,9 @@ impl Rig {
 
     fn step(&mut self, input: Input<Scheduler>) {
         let mut effects = Effects::new();
+        if let Input::Request(Call::Ended { incarnation, .. }) = &input {
+            self.recount.gone(self.scheduler.uptime(self.now), *incarnation);
+        }
         self.scheduler.step(self.now, input, &mut effects);
         self.scheduler.place(self.now, &self.suspected, &mut effects);
         let mut released = Vec::new();
@@ -78,12 +84,17 @@ impl Rig {
         for item in released {
             match item {
                 Released::Message { to, message } => self.sent.push((to, message)),
-                Released::Event { event, .. } => self.events.push(event),
+                Released::Event { event, .. } => {
+                    self.recount.follow(self.scheduler.uptime(self.now), &event);
+                    self.events.push(event);
+                }
                 Released::Reply(never) => match never {},
             }
         }
         self.scheduler.assert_invariants();
         assert_eq!(self.replayed(), self.scheduler.snapshot(), "a restart replays what is there");
+        let at = self.scheduler.uptime(self.now);
+        assert_eq!(self.recount.at(at), self.scheduler.statistics(self.now), "statistics are what was told");
     }
 
     fn replayed(&self) -> Snapshot {
@@ -130,6 +141,7 @@ impl Rig {
         self.outbox = Outbox::new();
         self.now = Time::from_nanos(7);
         let records = self.disk.clone();
+        self.recount = recount::Recount::since(self.replayed().uptime);
         self.step(Input::Boot(Durable { snapshot: None, records, torn_tail: false }));
     }
 

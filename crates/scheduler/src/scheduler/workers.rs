@@ -49,6 +49,7 @@ impl Scheduler {
         for (&incarnation, (id, offer)) in &self.durable.workers {
             self.workers.insert(incarnation, Worker::new(id.clone(), offer.clone()));
             self.by_class.entry(offer.class).or_default().insert(id.clone(), incarnation);
+            self.counters.on_worker(self.earlier, incarnation, id);
         }
     }
 
@@ -77,6 +78,7 @@ impl Scheduler {
             self.lose(at, &task, attempt, &end, index == 0, effects);
         }
         self.commit(Record::Gone { incarnation }, effects);
+        self.counters.on_worker_gone(at, incarnation);
         let worker = self.workers.remove(&incarnation).expect("it was there");
         assert!(worker.leases.is_empty(), "a lease on an ended incarnation");
         if let Some(class) = self.by_class.get_mut(&worker.offer.class)
@@ -86,7 +88,14 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn on_offer(&mut self, from: Address, incarnation: Incarnation, offer: Arc<Offer>, effects: &mut Out) {
+    pub(super) fn on_offer(
+        &mut self,
+        at: Span,
+        from: Address,
+        incarnation: Incarnation,
+        offer: Arc<Offer>,
+        effects: &mut Out,
+    ) {
         let Some(id) = self.live.get(&incarnation).cloned() else {
             return ignore(Ignored::UnknownWorker, Some(incarnation), effects);
         };
@@ -108,6 +117,7 @@ impl Scheduler {
         self.by_class.entry(offer.class).or_default().insert(id.clone(), incarnation);
         let worker = Worker { address: Some(from), ..Worker::new(id.clone(), offer.clone()) };
         self.workers.insert(incarnation, worker);
+        self.counters.on_worker(at, incarnation, &id);
         self.forget_breakers(effects);
         effects.event(Event::Offered { worker: id, incarnation, offer });
         effects.send(from, Message::Offered { incarnation });
