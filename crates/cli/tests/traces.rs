@@ -44,6 +44,37 @@ fn quorum(json: &str) -> String {
     format!("quorum {} by formation {}: {}", quorum["id"], quorum["formation"], ids.join("+"))
 }
 
+/// The attempts of tasks in a scenario up to a time, without when they began and ended.
+fn attempts(scenario: &str, until: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let output = Command::new(env!("CARGO_BIN_EXE_squall"))
+        .args(["trace", scenario, "--seed", "0", "--table", "tasks", "--until", until, "--json"])
+        .current_dir(root)
+        .output()
+        .expect("squall runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let row = |line: &str| {
+        let row: serde_json::Value = serde_json::from_str(line).expect("a row is an object");
+        let cell = |column: &str| row[column].as_str().unwrap_or_else(|| panic!("no {column} in {line}")).to_owned();
+        let next = cell("next");
+        let next = next.split_once(" in ").map_or(&*next, |(strategy, _)| strategy);
+        let cells = ["task", "attempt", "worker", "fate", "why"].map(cell);
+        format!("{} -> {next}", cells.join(" ").trim_end())
+    };
+    text.lines().map(row).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_attempts_of_a_zombie_are_lost_and_made_again() {
+    insta::assert_snapshot!(attempts("scenarios/fast/zombie_worker.toml", "5m"));
+}
+
+#[test]
+fn attempts_that_fail_open_a_breaker_and_one_probes() {
+    insta::assert_snapshot!(attempts("scenarios/fast/breaker_probe_lost.toml", "27s"));
+}
+
 #[test]
 fn a_crash_is_declared_told_and_left_out() {
     insta::assert_snapshot!(trace("scenarios/smoke/single_crash.toml", "9s", "17s"));

@@ -2,6 +2,7 @@
 //! peers that decide among themselves; what the clients of a run do, and what every run is checked against.
 #![forbid(unsafe_code)]
 
+mod attempts;
 pub mod checkers;
 mod convergence;
 mod ledger;
@@ -369,6 +370,7 @@ impl System for Cluster {
         ("replicas_1000", include_str!("../benches/replicas_1000.toml")),
     ];
     const PROPERTIES: &'static [&'static str] = checkers::PROPERTIES;
+    const TABLES: &'static [&'static str] = &["tasks"];
 
     fn new(topology: Topology, knobs: Settings, workload: Workload) -> Result<Self, InvalidKey> {
         knobs.check_authority(topology.authority)?;
@@ -465,6 +467,28 @@ impl System for Cluster {
             Node::Peer(peer) => ClusterView::Peer(Box::new(peer.peer().status())),
             Node::Published(peer) => ClusterView::Peer(Box::new(peer.status())),
         }
+    }
+
+    fn account(&self, node: &Node, now: Time) -> Option<serde_json::Value> {
+        match node {
+            Node::Coordinator(coordinator) if self.work.is_some() => {
+                serde_json::to_value(coordinator.scheduler().statistics(now)).ok()
+            }
+            Node::Coordinator(_)
+            | Node::Replica(_)
+            | Node::Worker(_)
+            | Node::Runner(_)
+            | Node::Store(_)
+            | Node::Client(_)
+            | Node::Subscriber(_)
+            | Node::Peer(_)
+            | Node::Published(_) => None,
+        }
+    }
+
+    fn table(&self, name: &str) -> Option<Box<dyn squall::report::Table<Self>>> {
+        let tasks = name == "tasks" && self.work.is_some();
+        tasks.then(|| Box::new(attempts::Attempts::default()) as Box<dyn squall::report::Table<Self>>)
     }
 
     fn aborted(&self, node: &Node) -> Option<Span> {

@@ -68,6 +68,8 @@ pub struct Outcome {
     pub sim_ns: u64,
     /// What got done, where the scenario file asks for it and the run passed up to there.
     pub goodput: Option<Goodput>,
+    /// What the processes that ran at the end had done, by the name of their node.
+    pub accounts: BTreeMap<String, serde_json::Value>,
     /// Why the run is inconclusive or vacuous, for people.
     pub remark: Option<String>,
 }

@@ -49,6 +49,9 @@ pub trait System: Sized + Send + Sync + fmt::Debug + 'static {
     /// [`REQUESTS`](System::REQUESTS): to begin nothing new. Nodes without that request aren't asked.
     const QUIET: Option<&'static str> = None;
 
+    /// The tables that `squall trace --table` can make of a history, by name.
+    const TABLES: &'static [&'static str] = &[];
+
     /// Builds the system from its tables.
     ///
     /// # Errors
@@ -67,6 +70,19 @@ pub trait System: Sized + Send + Sync + fmt::Debug + 'static {
 
     /// What a node looks like from outside.
     fn view(&self, node: &Self::Node, now: squall_machine::Time) -> Self::View;
+
+    /// What a node has done, in numbers, as an object of plain data; `None` if it keeps no such account. Asked once, when a run
+    /// is over, of the processes that run then.
+    fn account(&self, node: &Self::Node, now: squall_machine::Time) -> Option<serde_json::Value> {
+        let _ = (node, now);
+        None
+    }
+
+    /// A fresh table of this name, one of [`TABLES`](System::TABLES); `None` if what it is about isn't part of this system.
+    fn table(&self, name: &str) -> Option<Box<dyn crate::report::Table<Self>>> {
+        let _ = name;
+        None
+    }
 
     /// Whether a process has ended itself, as one does that a task kills, and after how long its supervisor starts it again.
     /// Asked after each step. It dies like any crashed one: what it hadn't synced is gone, what it said before is on its way.

@@ -117,6 +117,9 @@ pub(crate) struct TraceArguments {
     /// No messages, only events and what the harness did
     #[arg(long)]
     pub(crate) quiet: bool,
+    /// Instead of entries a table of what happened, such as `tasks`: a line per attempt, with its fate
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["causes", "quiet"])]
+    pub(crate) table: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -6,8 +6,8 @@ use crate::cli::args::RunArguments;
 use crate::cli::select::scenarios_on;
 use crate::cli::ui::Ui;
 use crate::report::{
-    Causes, TraceOptions, counted, entry_lines, failure_lines, grouped, run_line, summary_line, task_line, trace, wall,
-    word,
+    Causes, TraceOptions, account_lines, counted, entry_lines, failure_lines, grouped, run_line, summary_line,
+    task_line, trace, wall, word,
 };
 use crate::scenario::Status;
 use crate::sweep::{Observer, Ran, Seeds, Stopwatch, SweepOptions, Tally, Task, sweep};
@@ -101,6 +101,8 @@ struct Reporter<'a, S: System> {
     told: u64,
     traces: usize,
     rows: Vec<Value>,
+    /// What the nodes had done at the end of the run, if there is only one.
+    accounts: Vec<String>,
 }
 
 impl<'a, S: System> Reporter<'a, S> {
@@ -130,6 +132,7 @@ impl<'a, S: System> Reporter<'a, S> {
             told: 0,
             traces: 0,
             rows: Vec::new(),
+            accounts: Vec::new(),
         };
         reporter.keep_summary("running");
         reporter
@@ -206,6 +209,9 @@ impl<S: System> Observer for Reporter<'_, S> {
             let line = run_line(task.scenario, ran).to_string();
             self.line(&line);
         }
+        if let ([Task { seeds: Seeds { count: 1, .. }, .. }], false) = (self.tasks, self.json) {
+            self.accounts = account_lines(&ran.outcome.accounts);
+        }
         if !ran.status.is_failure() {
             return;
         }
@@ -260,6 +266,9 @@ impl<S: System> Observer for Reporter<'_, S> {
         if !self.json {
             let line = task_line(task, tally, self.width, &self.ui.program);
             self.line(&line);
+            for line in std::mem::take(&mut self.accounts) {
+                self.line(&line);
+            }
         }
     }
 }

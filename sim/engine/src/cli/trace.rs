@@ -3,7 +3,7 @@
 use crate::cli::args::TraceArguments;
 use crate::cli::ui::Ui;
 use crate::cli::{BAD_INPUT, OK};
-use crate::report::{Causes, TraceOptions, trace as write_trace};
+use crate::report::{Causes, TableOptions, TraceOptions, trace as write_trace, write_table};
 use crate::scenario::Nodes;
 use crate::{Engine, NodeSet, Scenario, System};
 use std::collections::BTreeSet;
@@ -27,6 +27,9 @@ pub(crate) fn trace<S: System>(arguments: &TraceArguments, engine: Engine<S>, ui
             return BAD_INPUT;
         }
     };
+    if let Some(name) = &arguments.table {
+        return table(arguments, name, &scenario, seed, nodes, (ui, stop));
+    }
     // A first run tells what is evidence and what led to it.
     let (causes, outcome) = Causes::of(&scenario, seed, stop);
     let marked: BTreeSet<_> = outcome.violations.iter().flat_map(|violation| violation.evidence.clone()).collect();
@@ -54,6 +57,37 @@ pub(crate) fn trace<S: System>(arguments: &TraceArguments, engine: Engine<S>, ui
         ui.note(format_args!("{} at {}: {}", violation.property, violation.at, violation.message));
     }
     ui.note(format_args!("seed {seed}: {}, fingerprint {}", outcome.verdict.name(), outcome.fingerprint));
+    OK
+}
+
+/// Writes a table instead of entries.
+fn table<S: System>(
+    arguments: &TraceArguments,
+    name: &str,
+    scenario: &Scenario<S>,
+    seed: u64,
+    nodes: Option<NodeSet>,
+    (ui, stop): (&mut Ui, &AtomicBool),
+) -> u8 {
+    let Some(table) = scenario.system.table(name) else {
+        let known = S::TABLES.join(", ");
+        ui.error(format_args!("--table: {} has no table `{name}` here; tables: {known}", scenario.name));
+        return BAD_INPUT;
+    };
+    let options = TableOptions {
+        json: arguments.json,
+        limit: arguments.limit,
+        from: arguments.from.map(|from| from.0),
+        until: arguments.until.map(|until| until.0),
+        nodes,
+    };
+    let mut out = BufWriter::new(ui.out());
+    let written =
+        write_table(scenario, seed, table, &options, stop, &mut out).and_then(|written| out.flush().map(|()| written));
+    drop(out);
+    if let Ok((outcome, _)) = written {
+        ui.note(format_args!("seed {seed}: {}, fingerprint {}", outcome.verdict.name(), outcome.fingerprint));
+    }
     OK
 }
 

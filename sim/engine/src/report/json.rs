@@ -22,6 +22,7 @@ pub fn run_line<S: System>(scenario: &Scenario<S>, ran: &Ran) -> Value {
         "wall_ns": ran.wall_ns,
         "goodput": outcome.goodput,
         "violations": outcome.violations.iter().map(violation).collect::<Vec<_>>(),
+        "accounts": outcome.accounts,
         "remark": ran.remark,
     })
 }

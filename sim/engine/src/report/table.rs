@@ -4,6 +4,9 @@ use crate::scenario::Status;
 use crate::sweep::{Ran, Tally, Task};
 use crate::{System, Violation};
 use anstyle::{AnsiColor, Style};
+use serde_json::Value;
+use squall_machine::Span;
+use std::collections::BTreeMap;
 
 /// How many entries of evidence are shown.
 const EVIDENCE_SHOWN: usize = 12;
@@ -134,6 +137,46 @@ fn violation_lines(violation: &Violation, evidence: &[(crate::EntryId, String)])
     text
 }
 
+/// What the nodes of one run have done, for people: a line for each group of numbers; what is zero is left out. Numbers whose
+/// name ends with `_ns` are times.
+#[must_use]
+pub fn account_lines(accounts: &BTreeMap<String, Value>) -> Vec<String> {
+    accounts.iter().flat_map(|(node, account)| groups(account).into_iter().map(move |group| (node, group))).fold(
+        Vec::new(),
+        |mut lines, (node, (group, numbers))| {
+            lines.push(format!("{:12} {node} {group}{numbers}", ""));
+            lines
+        },
+    )
+}
+
+/// The numbers of an object, those of each object in it apart.
+fn groups(account: &Value) -> Vec<(String, String)> {
+    let mut groups = Vec::new();
+    let mut open = vec![(String::new(), account)];
+    while let Some((name, value)) = open.pop() {
+        let Value::Object(object) = value else { continue };
+        let numbers: Vec<String> =
+            object.iter().filter_map(|(key, value)| Some(number(key, value.as_u64()?))).flatten().collect();
+        if !numbers.is_empty() {
+            let title = if name.is_empty() { String::new() } else { format!("{name}: ") };
+            groups.push((title, numbers.join(", ")));
+        }
+        let inner = object.iter().filter(|(_, value)| value.is_object());
+        let named = |key: &str| if name.is_empty() { key.to_owned() } else { format!("{name} {key}") };
+        open.extend(inner.rev().map(|(key, value)| (named(key), value)));
+    }
+    groups
+}
+
+fn number(key: &str, number: u64) -> Option<String> {
+    let text = match key.strip_suffix("_ns") {
+        Some(key) => format!("{} {}", key.replace('_', " "), Span::from_millis(number / 1_000_000)),
+        None => format!("{} {}", grouped(number), key.replace('_', " ")),
+    };
+    (number > 0).then_some(text)
+}
+
 /// A path as a shell takes it.
 pub(crate) fn quoted(path: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-+:@%,=\\".contains(c);
@@ -147,6 +190,20 @@ pub(crate) fn quoted(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_account_is_told_in_groups() {
+        let account = serde_json::json!({
+            "starts": 1_200, "retries": 0, "since_ns": 1_500_000_000u64,
+            "failures": { "network": 3 }, "losses": {},
+            "workers": { "w0": { "uptime_ns": 60_000_000_000u64, "succeeded": 7 } },
+        });
+        let lines = account_lines(&[("c0".to_owned(), account)].into());
+        let lines: Vec<&str> = lines.iter().map(|line| line.trim_start()).collect();
+        let expected =
+            ["c0 1,200 starts, since 1.5s", "c0 failures: 3 network", "c0 workers w0: uptime 60s, 7 succeeded"];
+        assert_eq!(lines, expected);
+    }
 
     #[test]
     fn numbers_times_and_paths_read_well() {

@@ -14,6 +14,7 @@ macro_rules! scene {
     };
 }
 
+mod accounts;
 mod clock;
 mod disk;
 mod faults;
@@ -777,6 +778,7 @@ impl<'a, S: System> World<'a, S> {
 
     pub(crate) fn outcome(mut self) -> Outcome {
         self.messages.in_flight = self.in_flight();
+        let accounts = self.accounts();
         let Findings { violations, probes } = std::mem::take(&mut self.recorder.findings);
         let mut remark = self.remark.take();
         let verdict = if !violations.is_empty() {
@@ -801,6 +803,7 @@ impl<'a, S: System> World<'a, S> {
             steps: self.steps,
             sim_ns: self.now.as_nanos(),
             goodput: None,
+            accounts,
             remark,
         }
     }
