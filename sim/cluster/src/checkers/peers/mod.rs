@@ -47,12 +47,16 @@ pub(super) fn all() -> Vec<Box<dyn Checker<Cluster>>> {
         Box::new(ag5::Ag5::default()),
         Box::new(cm5::Cm5::default()),
         Box::new(ag4::Ag4::default()),
-        Box::new(ag4_silence::Ag4Silence::default()),
         Box::new(ag8::Ag8::default()),
         Box::new(lv2::Lv2::default()),
         Box::new(lv6::Lv6),
         Box::new(rb2::Rb2),
     ]
+}
+
+/// The checker of who is to be suspected, and when.
+pub(super) fn of_silence() -> Option<Box<dyn Checker<Cluster>>> {
+    Some(Box::new(ag4_silence::Ag4Silence::default()))
 }
 
 /// What the peer of an entry told.
