@@ -167,7 +167,8 @@ impl Scheduler {
         let to = target.address;
         self.limits.insert((at + self.run_limit(&spec), attempt, id.clone()));
         self.await_answer(at + self.knobs.resend, attempt, id);
-        self.budget.on_start(at, failures > 0);
+        // A move is no retry, and takes no room from those who are.
+        self.budget.on_start(at, failures > 0 && migrated_from.is_none());
         self.counters.on_start(at, id, failures > 0);
         self.last_used.insert(class, worker.clone());
         effects.event(Event::Reserved { attempt, incarnation, resources });

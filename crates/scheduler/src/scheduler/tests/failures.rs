@@ -140,3 +140,22 @@ fn a_wait_goes_on_after_a_restart() {
     rig.pass(Span::from_nanos(1));
     assert!(rig.assigned().is_some());
 }
+
+#[test]
+fn a_move_takes_no_room_from_retries() {
+    let mut rig = Rig::new(|knobs| {
+        knobs.retry_budget.floor = 2;
+        knobs.retry.base = SECOND;
+    });
+    rig.worker(1);
+    rig.worker(2);
+    let lease = rig.start("a").expect("there is room");
+    rig.fail("a", lease, FailureKind::Network);
+    rig.pass(SECOND);
+    assert!(rig.assigned().is_some(), "the first retry");
+    rig.call(Call::Migrate { task: "a".into() });
+    let moved = rig.assigned().expect("there is room elsewhere");
+    rig.fail("a", moved, FailureKind::Evaluation);
+    rig.pass(SECOND * 4);
+    assert!(rig.assigned().is_some(), "the second one, within the same window");
+}
