@@ -233,9 +233,10 @@ impl Agent {
             Message::Introduce { incarnation } => self.on_introduce(now, incarnation),
             Message::Assign { incarnation, attempt, work } => self.on_assign(now, incarnation, attempt, work, effects),
             Message::Stop { incarnation, attempt } => self.on_stop(incarnation, attempt, effects),
-            Message::Received { attempt, reception } => self.on_received(now, attempt, reception, effects),
+            Message::Received { attempt, reception } => self.on_received(attempt, reception, effects),
             Message::Kept { attempt, seq, reception } => self.on_kept(now, attempt, seq, reception, effects),
             Message::Drained { incarnation } => self.on_drained(incarnation, effects),
+            Message::Clear { incarnation, task, until } => self.on_clear(incarnation, task, until, effects),
             Message::Submit { .. }
             | Message::Cancel { .. }
             | Message::Poll { .. }
@@ -248,7 +249,8 @@ impl Agent {
             | Message::Started { .. }
             | Message::Report { .. }
             | Message::Saved { .. }
-            | Message::Drain { .. } => Err(Ignored::WrongDirection),
+            | Message::Drain { .. }
+            | Message::Cleared { .. } => Err(Ignored::WrongDirection),
         }
     }
 
@@ -260,9 +262,11 @@ impl Agent {
                 self.on_fetched(now, &task, reader, checkpoint.map(|found| *found), effects)
             }
             StoreMessage::Deleted { task, below } => self.on_deleted(&task, below),
-            StoreMessage::Put { .. } | StoreMessage::Fetch { .. } | StoreMessage::Delete { .. } => {
-                Err(Ignored::WrongDirection)
-            }
+            StoreMessage::Cleared { task, until: _ } => self.on_cleared(task, effects),
+            StoreMessage::Put { .. }
+            | StoreMessage::Fetch { .. }
+            | StoreMessage::Delete { .. }
+            | StoreMessage::Clear { .. } => Err(Ignored::WrongDirection),
         }
     }
 

@@ -251,6 +251,8 @@ impl TaskClient {
             | Message::Report { .. }
             | Message::Saved { .. }
             | Message::Drain { .. }
+            | Message::Cleared { .. }
+            | Message::Clear { .. }
             | Message::Offered { .. }
             | Message::Introduce { .. }
             | Message::Assign { .. }

@@ -369,6 +369,11 @@ pub enum Event {
         /// Those that are kept no longer.
         pruned: Vec<CheckpointSeq>,
     },
+    /// The store holds nothing any more of a task that has ended.
+    Cleared {
+        /// Which.
+        task: Text,
+    },
     /// A checkpoint doesn't count.
     SaveRejected {
         /// Of which attempt.
@@ -409,6 +414,17 @@ pub enum Event {
         seq: CheckpointSeq,
         /// How far the task is, in millionths.
         progress_micros: u32,
+    },
+    /// A save has ended at its worker: the next one may begin.
+    SaveEnded {
+        /// Which task.
+        task: Text,
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Which checkpoint.
+        seq: CheckpointSeq,
+        /// Whether the checkpoint counts.
+        kept: bool,
     },
     /// An attempt is over at its worker.
     Reported {
@@ -501,10 +517,12 @@ kinds!(Event {
     settled => Settled { .. },
     adapted => Adapted { .. },
     completed => Completed { .. },
+    task_cleared => Cleared { .. },
     save_rejected => SaveRejected { .. },
     running => Running { .. },
     restored => Restored { .. },
     save_begun => SaveBegun { .. },
+    save_ended => SaveEnded { .. },
     reported => Reported { .. },
     answered => Answered { .. },
     halted => Halted { .. },

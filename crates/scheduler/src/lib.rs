@@ -64,7 +64,7 @@ pub use scheduler::{
 };
 pub use statistics::{Lengths, Outcomes, Statistics, WorkerStatistics};
 pub use store::{
-    Part, Save, Shelf, Store, StoreEvent, StoreIgnored, StoreKnobs, StoreMessage, StoreRecord, StoreSnapshot,
+    OVER_MAX, Part, Save, Shelf, Store, StoreEvent, StoreIgnored, StoreKnobs, StoreMessage, StoreRecord, StoreSnapshot,
 };
 pub use strategy::{Degradable, Ladder, Shape, Step, Strategy};
 pub use task::{Climb, End, Lease, Outcome, PAST_KEPT, Past, Permits, Task, TaskSpec, TaskState, Verdict};

@@ -208,6 +208,13 @@ pub enum Message {
         /// Who.
         incarnation: Incarnation,
     },
+    /// The answer to `Clear`.
+    Cleared {
+        /// Who.
+        incarnation: Incarnation,
+        /// Of which task the store holds nothing any more.
+        task: Text,
+    },
     // ---- to workers
     /// The answer to `Offer`.
     Offered {
@@ -251,6 +258,15 @@ pub enum Message {
         /// What became of it.
         reception: Reception,
     },
+    /// A task has ended: the store is to be cleared of it. Re-sent, to any worker, until answered with `Cleared`.
+    Clear {
+        /// Who.
+        incarnation: Incarnation,
+        /// Which task.
+        task: Text,
+        /// The newest attempt that there was.
+        until: AttemptId,
+    },
     /// The answer to `Drain`: it holds no lease any more, and gets none.
     Drained {
         /// Who.
@@ -268,6 +284,7 @@ impl Message {
             | Self::Started { incarnation, .. }
             | Self::Report { incarnation, .. }
             | Self::Saved { incarnation, .. }
+            | Self::Cleared { incarnation, .. }
             | Self::Drain { incarnation } => Some(*incarnation),
             Self::Submit { .. }
             | Self::Cancel { .. }
@@ -280,6 +297,7 @@ impl Message {
             | Self::Introduce { .. }
             | Self::Assign { .. }
             | Self::Stop { .. }
+            | Self::Clear { .. }
             | Self::Received { .. }
             | Self::Kept { .. }
             | Self::Drained { .. } => None,
@@ -301,10 +319,12 @@ kinds!(Message {
     report => Report { .. },
     saved => Saved { .. },
     drain => Drain { .. },
+    cleared => Cleared { .. },
     offered => Offered { .. },
     introduce => Introduce { .. },
     assign => Assign { .. },
     stop => Stop { .. },
+    clear => Clear { .. },
     received => Received { .. },
     kept => Kept { .. },
     drained => Drained { .. },

@@ -75,6 +75,11 @@ pub enum Record {
         /// The checkpoint.
         checkpoint: Checkpoint,
     },
+    /// The store holds nothing any more of a task that has ended.
+    Cleared {
+        /// Which.
+        task: Text,
+    },
     /// A task is forgotten.
     Forgotten {
         /// Which.
@@ -215,6 +220,7 @@ impl Snapshot {
                     avoid: None,
                     restart_runtime: false,
                     checkpoints: CheckpointIndex::default(),
+                    saves: false,
                     past: VecDeque::new(),
                 };
                 let older = self.tasks.insert(spec.id.clone(), task);
@@ -227,6 +233,7 @@ impl Snapshot {
                 let task = self.task(task);
                 assert!(matches!(task.state, TaskState::Waiting { .. }), "only what waits is assigned");
                 task.attempts += 1;
+                task.saves |= task.spec.checkpoint_interval.is_some();
                 task.state = TaskState::Leased((**lease).clone());
             }
             Record::Arrived { task } => match &mut self.task(task).state {
@@ -246,6 +253,11 @@ impl Snapshot {
             Record::Kept { task, checkpoint } => {
                 let kept = self.task(task).checkpoints.accept(*checkpoint, checkpoints_kept);
                 assert!(matches!(kept, Keeping::Accepted { .. }), "a checkpoint out of order");
+            }
+            Record::Cleared { task } => {
+                let task = self.task(task);
+                assert!(matches!(task.state, TaskState::Terminal { .. }), "what lives keeps its checkpoints");
+                task.saves = false;
             }
             Record::Forgotten { task } => {
                 assert_eq!(

@@ -8,6 +8,7 @@
 
 mod attempts;
 mod breakers;
+mod clears;
 mod clients;
 mod healing;
 mod invariants;
@@ -28,6 +29,7 @@ use crate::{
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use clears::Clears;
 use queue::Queue;
 use squall_machine::{Address, Durable, Effects, Input, Machine, Random, Span, Text, Time};
 use workers::Worker;
@@ -126,6 +128,8 @@ pub struct Scheduler {
     taus: BTreeMap<TaskType, Tau>,
     /// Running tasks that are to go elsewhere, if there is room.
     moves: BTreeSet<Text>,
+    /// What the store is to forget.
+    clears: Clears,
     /// When the queue was last looked at from its beginning.
     looked: Span,
     counters: Counters,
@@ -163,6 +167,7 @@ impl Scheduler {
             budget: RetryBudget::new(knobs.retry_budget),
             taus: BTreeMap::new(),
             moves: BTreeSet::new(),
+            clears: Clears::default(),
             looked: Span::ZERO,
             counters: Counters::new(knobs.workers_max),
             knobs,
@@ -249,10 +254,13 @@ impl Scheduler {
     fn restore_tasks(&mut self, effects: &mut Out) {
         let at = self.earlier;
         let durable = core::mem::take(&mut self.durable);
-        let mut unanswered = Vec::new();
+        let (mut unanswered, mut ended) = (Vec::new(), Vec::new());
         for (id, task) in &durable.tasks {
             match &task.state {
-                TaskState::Terminal { .. } => continue,
+                TaskState::Terminal { .. } => {
+                    ended.push(id.clone());
+                    continue;
+                }
                 TaskState::Waiting { not_before, .. } if *not_before <= at => self.queue.insert(task),
                 TaskState::Waiting { not_before, .. } => {
                     self.delayed.insert((*not_before, id.clone()));
@@ -273,6 +281,9 @@ impl Scheduler {
             }
         }
         self.durable = durable;
+        for id in ended {
+            self.await_clear(at, &id);
+        }
         for (attempt, id) in unanswered {
             self.await_answer(at, attempt, &id);
         }
@@ -299,9 +310,13 @@ impl Scheduler {
         }
     }
 
-    /// Whether any task waits or runs, or a breaker counts its time.
+    /// Whether any task waits or runs, a breaker counts its time, or the store is to forget something.
     fn is_busy(&self) -> bool {
-        self.queue.len() > 0 || !self.delayed.is_empty() || !self.limits.is_empty() || !self.restless.is_empty()
+        self.queue.len() > 0
+            || !self.delayed.is_empty()
+            || !self.limits.is_empty()
+            || !self.restless.is_empty()
+            || self.clears.len() > 0
     }
 
     fn wake_delayed(&mut self, at: Span) {
@@ -363,10 +378,12 @@ impl Scheduler {
                 self.on_saved(from, incarnation, &task, *checkpoint, effects);
             }
             Message::Drain { incarnation } => self.on_drain(from, incarnation, effects),
+            Message::Cleared { incarnation, task } => self.on_cleared(incarnation, task, effects),
             Message::Offered { incarnation }
             | Message::Introduce { incarnation }
             | Message::Assign { incarnation, .. }
             | Message::Stop { incarnation, .. }
+            | Message::Clear { incarnation, .. }
             | Message::Drained { incarnation } => ignore(Ignored::WrongDirection, Some(incarnation), effects),
             Message::Admitted { .. }
             | Message::Declined { .. }
@@ -408,6 +425,7 @@ impl Machine for Scheduler {
             Input::Request(call) => self.on_call(at, call, effects),
             Input::Wake | Input::Boot(_) => {}
         }
+        self.clear_store(at, effects);
         self.forget_ended(effects);
     }
 
@@ -424,7 +442,7 @@ impl Machine for Scheduler {
         let limit = self.limits.first().map(|(at, ..)| *at);
         let unanswered = self.unanswered.first().map(|(at, _)| *at);
         let breaker = self.restless.iter().filter_map(|key| self.breakers[key].deadline()).min();
-        let all = [clock, look, delayed, deadline, limit, unanswered, breaker];
+        let all = [clock, look, delayed, deadline, limit, unanswered, breaker, self.clears.deadline()];
         all.into_iter().flatten().min().and_then(|at| self.moment(at))
     }
 

@@ -11,7 +11,7 @@ mod shelf;
 mod tests;
 
 pub use message::{Part, StoreMessage};
-pub use shelf::{Save, Shelf, StoreRecord, StoreSnapshot};
+pub use shelf::{OVER_MAX, Save, Shelf, StoreRecord, StoreSnapshot};
 
 use crate::{AttemptId, Checkpoint, CheckpointSeq, InvalidKnob};
 use alloc::boxed::Box;
@@ -92,6 +92,8 @@ pub enum StoreIgnored {
     NothingThere,
     /// There is no room for it, and nothing that may go.
     Full,
+    /// Its task has ended.
+    Over,
 }
 
 /// What the store tells the history.
@@ -143,6 +145,15 @@ pub enum StoreEvent {
         /// How many those were, complete or not.
         saves: u32,
     },
+    /// A task has ended, and nothing of it is here.
+    Cleared {
+        /// Which task.
+        task: Text,
+        /// The newest attempt that there was.
+        until: AttemptId,
+        /// How many checkpoints went, complete or not.
+        saves: u32,
+    },
     /// Somebody asked for a checkpoint.
     Fetched {
         /// Of which task.
@@ -165,6 +176,7 @@ kinds!(StoreEvent {
     save_torn => Torn { .. },
     save_dropped => Dropped { .. },
     saves_deleted => Deleted { .. },
+    saves_cleared => Cleared { .. },
     save_fetched => Fetched { .. },
     store_ignored => Ignored { .. },
 });
@@ -264,6 +276,9 @@ impl Store {
         if !counted || !part.checkpoint.is_possible() || part.task.is_empty() {
             return Err(StoreIgnored::Malformed);
         }
+        if self.durable.is_over(&part.task, part.checkpoint.attempt) {
+            return Err(StoreIgnored::Over);
+        }
         let Some(shelf) = self.durable.tasks.get(&part.task) else {
             let room = self.durable.tasks.len() < self.knobs.tasks_max as usize;
             let fits = part.checkpoint.bytes <= self.knobs.bytes_max;
@@ -321,6 +336,21 @@ impl Store {
         if saves > 0 { Ok(()) } else { Err(StoreIgnored::NothingThere) }
     }
 
+    fn on_clear(&mut self, from: Address, task: Text, until: AttemptId, effects: &mut Out) -> Result<(), StoreIgnored> {
+        if task.len() > self.knobs.text_bytes_max as usize {
+            return Err(StoreIgnored::TooLong);
+        }
+        let shelf = self.durable.tasks.get(&task);
+        let old = shelf.into_iter().flat_map(|shelf| shelf.saves.keys()).filter(|(_, attempt)| *attempt <= until);
+        let saves = old.count() as u32;
+        if saves > 0 || !self.durable.is_over(&task, until) {
+            self.commit(StoreRecord::Cleared { task: task.clone(), until }, effects);
+        }
+        effects.event(StoreEvent::Cleared { task: task.clone(), until, saves });
+        effects.send(from, StoreMessage::Cleared { task, until });
+        Ok(())
+    }
+
     fn on_message(&mut self, from: Address, message: StoreMessage, effects: &mut Out) -> Result<(), StoreIgnored> {
         match message {
             StoreMessage::Put { part } => self.on_put(from, *part, effects),
@@ -332,9 +362,11 @@ impl Store {
                 Ok(())
             }
             StoreMessage::Delete { task, below } => self.on_delete(from, task, below, effects),
+            StoreMessage::Clear { task, until } => self.on_clear(from, task, until, effects),
             StoreMessage::Complete { .. }
             | StoreMessage::Refused { .. }
             | StoreMessage::Fetched { .. }
+            | StoreMessage::Cleared { .. }
             | StoreMessage::Deleted { .. } => Err(StoreIgnored::WrongDirection),
         }
     }
@@ -372,6 +404,8 @@ impl Machine for Store {
 
     fn assert_invariants(&self) {
         assert!(self.durable.tasks.len() <= self.knobs.tasks_max as usize, "no more tasks than may be");
+        assert!(self.durable.endings.len() <= OVER_MAX, "no more endings than may be remembered");
+        assert_eq!(self.durable.endings.len(), self.durable.over.len(), "each ending once");
         for shelf in self.durable.tasks.values() {
             shelf.assert_invariants();
             assert!(shelf.saves.len() <= self.knobs.saves_max as usize, "no more checkpoints than may be");

@@ -220,6 +220,9 @@ pub struct Task {
     pub restart_runtime: bool,
     /// Its complete checkpoints.
     pub checkpoints: CheckpointIndex,
+    /// Whether the store may hold checkpoints of it that count or don't: it has had an attempt that may save, and the store
+    /// has not been cleared of it since.
+    pub saves: bool,
     /// Its last attempts that are over, newest last, at most [`PAST_KEPT`].
     pub past: VecDeque<Past>,
 }

@@ -257,24 +257,15 @@ impl Agent {
 
     pub(super) fn on_received(
         &mut self,
-        now: Time,
         attempt: AttemptId,
         reception: Reception,
         effects: &mut Out,
     ) -> Result<(), Ignored> {
         let duty = self.duties.get(&attempt).ok_or(Ignored::StaleAnswer)?;
-        let Stage::Over { report, .. } = &duty.stage else { return Err(Ignored::StaleAnswer) };
-        let (task, succeeded) = (duty.work.task.clone(), matches!(report, Report::Succeeded { .. }));
+        let Stage::Over { .. } = &duty.stage else { return Err(Ignored::StaleAnswer) };
         self.duties.remove(&attempt);
         self.past.remember(attempt, Fate::Answered);
         effects.event(Event::Answered { attempt, reception });
-        match reception {
-            // The task has ended: nobody goes on from anything.
-            Reception::Accepted | Reception::AlreadyAccepted if succeeded => {
-                self.delete(now, task, Checkpoint::SEQ_MAX, effects);
-            }
-            Reception::Accepted | Reception::AlreadyAccepted | Reception::Rejected(_) => {}
-        }
         Ok(())
     }
 

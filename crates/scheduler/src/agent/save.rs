@@ -1,7 +1,9 @@
 //! Checkpoints: stored in parts, then announced; and what the store needn't keep.
 
 use super::{Agent, AgentMessage, AgentReply, Out, RuntimeOrder};
-use crate::{AttemptId, Checkpoint, CheckpointSeq, Event, Ignored, Message, Part, Reception, StoreMessage};
+use crate::{
+    AttemptId, Checkpoint, CheckpointSeq, Event, Ignored, Incarnation, Message, Part, Reception, StoreMessage,
+};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use squall_machine::{Text, Time};
@@ -98,7 +100,9 @@ impl Agent {
     }
 
     fn end_save(&mut self, attempt: AttemptId, seq: CheckpointSeq, kept: bool, effects: &mut Out) {
-        self.duty(attempt).saving = None;
+        let duty = self.duty(attempt);
+        duty.saving = None;
+        effects.event(Event::SaveEnded { task: duty.work.task.clone(), attempt, seq, kept });
         effects.reply(AgentReply::Runtime(RuntimeOrder::SaveEnded { attempt, seq, kept }));
     }
 
@@ -180,6 +184,30 @@ impl Agent {
             return Err(Ignored::StaleAnswer);
         }
         self.deletions.remove(task);
+        Ok(())
+    }
+
+    /// A task has ended. Passed on at once, and forgotten: the scheduler asks until it is answered.
+    pub(super) fn on_clear(
+        &mut self,
+        incarnation: Incarnation,
+        task: Text,
+        until: AttemptId,
+        effects: &mut Out,
+    ) -> Result<(), Ignored> {
+        self.own(incarnation)?;
+        self.deletions.remove(&task);
+        match self.config.store {
+            Some(store) => effects.send(store, AgentMessage::Store(StoreMessage::Clear { task, until })),
+            // What is stored nowhere is nowhere.
+            None => self.tell(Message::Cleared { incarnation, task }, effects),
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_cleared(&self, task: Text, effects: &mut Out) -> Result<(), Ignored> {
+        let incarnation = self.incarnation().ok_or(Ignored::UnknownWorker)?;
+        self.tell(Message::Cleared { incarnation, task }, effects);
         Ok(())
     }
 

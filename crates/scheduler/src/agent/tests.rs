@@ -473,6 +473,7 @@ fn a_checkpoint_is_announced_once_it_is_complete_and_until_that_is_answered() {
     assert_eq!(bench.kept(4, 2, Reception::Accepted).ignored(), Some(Ignored::StaleAnswer));
     let given = bench.kept(4, 1, Reception::AlreadyAccepted);
     assert_eq!(given.orders(), [RuntimeOrder::SaveEnded { attempt, seq, kept: true }]);
+    assert_eq!(given.events, [Event::SaveEnded { task: "t".into(), attempt, seq, kept: true }]);
     assert_eq!(bench.pass(1_100).count("saved"), 0);
     assert!(matches!(bench.save(4, 300_000).events[..], [Event::SaveBegun { seq: CheckpointSeq(2), .. }]));
 }
@@ -544,10 +545,25 @@ fn the_store_forgets_what_nobody_goes_back_to() {
     assert_eq!(bench.pass(10_000).count("store_delete"), 0);
     bench.done(4);
     let given = bench.received(4, Reception::Accepted);
-    let all = StoreMessage::Delete { task: "t".into(), below: Checkpoint::SEQ_MAX };
-    assert_eq!(given.messages, [AgentMessage::Store(all)], "the task has ended");
-    assert_eq!(bench.pass(60_000).count("store_delete"), save::DELETES_MAX as usize - 1, "and then it is let be");
-    assert_eq!(bench.stores(answer(Checkpoint::SEQ_MAX.0)).ignored(), Some(Ignored::StaleAnswer));
+    assert_eq!(given.messages, [], "the scheduler says when the task has ended");
+}
+
+#[test]
+fn that_a_task_has_ended_is_passed_on_as_often_as_it_is_said() {
+    let mut bench = Bench::new();
+    let (task, until) = (Text::from("t"), AttemptId(4));
+    let clear = |incarnation| Message::Clear { incarnation, task: task.clone(), until };
+    for _ in 0..2 {
+        let passed = StoreMessage::Clear { task: task.clone(), until };
+        assert_eq!(bench.tells(clear(OWN)).messages, [AgentMessage::Store(passed)]);
+    }
+    let answer = bench.stores(StoreMessage::Cleared { task: task.clone(), until });
+    let cleared = |incarnation| AgentMessage::Task(Message::Cleared { incarnation, task: task.clone() });
+    assert_eq!(answer.messages, [cleared(OWN)]);
+    assert_eq!(bench.tells(clear(Incarnation(6))).ignored(), Some(Ignored::UnknownWorker));
+    let mut without = Bench::with(AgentConfig { store: None, ..config(Knobs::default()) });
+    without.request(AgentRequest::Began { incarnation: OWN });
+    assert_eq!(without.tells(clear(OWN)).messages, [cleared(OWN)], "what is stored nowhere is nowhere");
 }
 
 #[test]

@@ -117,6 +117,7 @@ impl Scheduler {
         let (failures, losses) = (*failures, *losses);
         self.counters.on_outcome(at, id, outcome);
         effects.event(Event::Terminal { task: id.clone(), outcome: outcome.clone(), failures, losses });
+        self.await_clear(at, id);
     }
 
     /// Ends the tasks whose deadline has passed.

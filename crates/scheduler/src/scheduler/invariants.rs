@@ -9,6 +9,7 @@ const ENDED_CHECKED: usize = 64;
 impl Scheduler {
     pub(super) fn check(&self) {
         self.queue.assert_invariants();
+        self.clears.assert_invariants();
         self.check_tasks();
         self.check_workers();
         for (key, breaker) in &self.breakers {

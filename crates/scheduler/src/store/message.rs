@@ -110,6 +110,20 @@ pub enum StoreMessage {
         /// All checkpoints with lower numbers, complete or not.
         below: CheckpointSeq,
     },
+    /// A task has ended: nothing of it, up to an attempt, is needed any more. Re-sent until answered with `Cleared`.
+    Clear {
+        /// Of which task.
+        task: Text,
+        /// The newest attempt that there was; what comes of it, or of an older one, is refused from now on.
+        until: AttemptId,
+    },
+    /// The answer to `Clear`: nothing of it is there any more.
+    Cleared {
+        /// Of which task.
+        task: Text,
+        /// As in the question.
+        until: AttemptId,
+    },
     /// The answer to `Delete`: nothing of it is there any more.
     Deleted {
         /// Of which task.
@@ -127,4 +141,6 @@ kinds!(StoreMessage {
     store_fetched => Fetched { .. },
     store_delete => Delete { .. },
     store_deleted => Deleted { .. },
+    store_clear => Clear { .. },
+    store_cleared => Cleared { .. },
 });

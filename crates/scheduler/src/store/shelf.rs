@@ -2,7 +2,7 @@
 
 use super::Part;
 use crate::{AttemptId, Checkpoint, CheckpointSeq};
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 use squall_machine::Text;
 
@@ -21,6 +21,13 @@ pub enum StoreRecord {
         /// Which.
         seq: CheckpointSeq,
     },
+    /// All checkpoints of a task that has ended are gone, and no more of it will be taken.
+    Cleared {
+        /// Of which task.
+        task: Text,
+        /// The newest attempt that there was.
+        until: AttemptId,
+    },
     /// The old checkpoints of a task are gone.
     Deleted {
         /// Of which task.
@@ -30,6 +37,9 @@ pub enum StoreRecord {
     },
 }
 
+/// How many tasks that have ended a store remembers. Their workers are told to stop long before so many others have ended.
+pub const OVER_MAX: usize = 4_096;
+
 /// Everything that a checkpoint store holds.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct StoreSnapshot {
@@ -37,6 +47,10 @@ pub struct StoreSnapshot {
     pub tasks: BTreeMap<Text, Shelf>,
     /// How many checkpoints were ever begun.
     pub begun: u64,
+    /// The tasks that ended last, each with its newest attempt: a late save of one would stay for ever.
+    pub over: BTreeMap<Text, AttemptId>,
+    /// The same, in the order in which they ended; at most [`OVER_MAX`].
+    pub endings: VecDeque<Text>,
 }
 
 /// The checkpoints of one task.
@@ -113,12 +127,35 @@ impl StoreSnapshot {
                 assert!(!dropped.is_complete(), "what is complete isn't dropped");
                 self.forget_empty(task);
             }
+            StoreRecord::Cleared { task, until } => {
+                if let Some(shelf) = self.tasks.get_mut(task) {
+                    shelf.saves.retain(|(_, attempt), _| attempt > until);
+                }
+                self.forget_empty(task);
+                self.close(task, *until);
+            }
             StoreRecord::Deleted { task, below } => {
                 let shelf = self.tasks.get_mut(task).expect("a task that is known");
                 shelf.saves = shelf.saves.split_off(&Shelf::first(*below));
                 self.forget_empty(task);
             }
         }
+    }
+
+    fn close(&mut self, task: &Text, until: AttemptId) {
+        if self.over.insert(task.clone(), until).is_none() {
+            self.endings.push_back(task.clone());
+        }
+        while self.endings.len() > OVER_MAX {
+            let oldest = self.endings.pop_front().expect("there is one");
+            self.over.remove(&oldest);
+        }
+    }
+
+    /// Whether the task of this attempt has ended, as far as is remembered.
+    #[must_use]
+    pub fn is_over(&self, task: &str, attempt: AttemptId) -> bool {
+        self.over.get(task).is_some_and(|until| attempt <= *until)
     }
 
     fn forget_empty(&mut self, task: &Text) {

@@ -262,15 +262,41 @@ fn deleting_is_answered_always_and_spares_what_is_newer() {
     assert!(bench.store.snapshot().tasks.is_empty(), "a task without a checkpoint needs no room");
 }
 
+#[test]
+fn a_task_that_has_ended_is_cleared_and_stays_so() {
+    let mut bench = Bench::new();
+    bench.put_all(4, 1);
+    bench.put(part(5, 2, 0));
+    let (clear, until) = (StoreMessage::Clear { task: "t".into(), until: AttemptId(5) }, AttemptId(5));
+    let cleared = StoreMessage::Cleared { task: "t".into(), until };
+    let given = bench.hear(clear.clone());
+    assert_eq!(given.events, [StoreEvent::Cleared { task: "t".into(), until, saves: 2 }]);
+    assert_eq!(given.messages, core::slice::from_ref(&cleared));
+    let written = bench.disk.len();
+    let given = bench.hear(clear);
+    assert_eq!((given.messages, bench.disk.len()), (vec![cleared], written), "said once more, and done once");
+    let given = bench.put(part(5, 2, 1));
+    assert_eq!(given.ignored(), Some(StoreIgnored::Over), "a zombie's");
+    assert!(matches!(given.messages[..], [StoreMessage::Refused { reason: StoreIgnored::Over, .. }]));
+    assert_eq!(bench.put(part(6, 1, 0)).kinds(), ["part_stored"], "another task may have the same id later");
+    for task in 0..OVER_MAX {
+        bench.hear(StoreMessage::Clear { task: format!("u{task}").into(), until });
+    }
+    bench.store.assert_invariants();
+    assert_eq!(bench.put(part(5, 2, 0)).ignored(), None, "the oldest endings are forgotten");
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Put { attempt: u64, seq: u64, index: u32 },
     Delete { below: u64 },
+    Clear { until: u64 },
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let put = (1..4_u64, 1..5_u64, 0..3_u32).prop_map(|(attempt, seq, index)| Op::Put { attempt, seq, index });
-    let op = prop_oneof![9 => put, 1 => (1..5_u64).prop_map(|below| Op::Delete { below })];
+    let delete = (1..5_u64).prop_map(|below| Op::Delete { below });
+    let op = prop_oneof![20 => put, 2 => delete, 1 => (1..4_u64).prop_map(|until| Op::Clear { until })];
     proptest::collection::vec(op, 0..80)
 }
 
@@ -288,6 +314,9 @@ proptest! {
                 Op::Delete { below } => {
                     bench.hear(StoreMessage::Delete { task: "t".into(), below: CheckpointSeq(below) })
                 }
+                Op::Clear { until } => {
+                    bench.hear(StoreMessage::Clear { task: "t".into(), until: AttemptId(until) })
+                }
             };
         }
         for crash in 0..=bench.disk.len() {
@@ -302,6 +331,7 @@ proptest! {
                         parts.remove(&(seq.0, attempt.0));
                     }
                     StoreRecord::Deleted { below, .. } => parts.retain(|(seq, _), _| *seq >= below.0),
+                    StoreRecord::Cleared { until, .. } => parts.retain(|(_, attempt), _| *attempt > until.0),
                 }
             }
             let (store, _) = Bench::boot(bench.disk[..crash].to_vec(), StoreKnobs::default());

@@ -180,7 +180,7 @@ impl Play {
                     assert!(self.reported.contains_key(&attempt.0), "an answer to nothing");
                     assert!(self.answered.insert(attempt.0), "{attempt} is answered once");
                 }
-                Event::Ignored { .. } | Event::SaveBegun { .. } => {}
+                Event::Ignored { .. } | Event::SaveBegun { .. } | Event::SaveEnded { .. } => {}
                 other => panic!("not an agent's: {other:?}"),
             }
         }

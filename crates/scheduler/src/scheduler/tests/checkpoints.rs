@@ -96,3 +96,57 @@ fn a_draining_worker_hands_over_what_saves_its_progress() {
     assert_eq!(moves(&rig), [Move::Started, Move::Fenced]);
     assert_eq!(rig.scheduler.status(rig.now).workers[0].leases.len(), 1, "the other one is finished here");
 }
+
+fn clears(rig: &Rig) -> Vec<(u64, AttemptId)> {
+    let clear = |(to, message): &(Address, Message)| match message {
+        Message::Clear { until, .. } => Some((to.0, *until)),
+        _ => None,
+    };
+    rig.sent.iter().filter_map(clear).collect()
+}
+
+#[test]
+fn the_store_is_told_of_every_end_until_it_has_heard() {
+    for outcome in ["succeeds", "fails", "is cancelled"] {
+        let mut rig = Rig::new(|knobs| knobs.max_retries = 0);
+        let w1 = rig.worker(1);
+        rig.submit(saving());
+        let lease = rig.assigned().expect("there is room");
+        assert_eq!(save(&mut rig, lease, 1), Reception::Accepted);
+        match outcome {
+            "succeeds" => assert_eq!(rig.succeed("a", lease), Reception::Accepted),
+            "fails" => assert_eq!(rig.fail("a", lease, FailureKind::Unknown), Reception::Accepted),
+            _ => rig.say(9, Message::Cancel { task: "a".into() }),
+        }
+        assert_eq!(clears(&rig), [(1, lease.0)], "{outcome}");
+        rig.pass(SECOND);
+        assert_eq!(clears(&rig), []);
+        let w2 = rig.worker(2);
+        rig.pass(SECOND);
+        assert_eq!(clears(&rig), [(2, lease.0)], "another worker may reach it");
+        rig.restart();
+        for (number, incarnation) in [(1, w1), (2, w2)] {
+            rig.call(Call::Began { worker: worker(number), incarnation });
+            let offer = Arc::new(Offer { class: HardwareClass::Cpu, capabilities: BTreeSet::new(), resources: HOST });
+            rig.say(number, Message::Offer { incarnation, offer });
+        }
+        rig.pass(SECOND * 2);
+        assert_eq!(clears(&rig).len(), 1, "a restart forgets nothing");
+        rig.say(1, Message::Cleared { incarnation: w1, task: "a".into() });
+        assert!(rig.kinds().contains(&"task_cleared") && !rig.scheduler.snapshot().tasks["a"].saves);
+        rig.say(1, Message::Cleared { incarnation: w1, task: "a".into() });
+        assert_eq!(rig.ignored(), [Ignored::StaleAnswer]);
+        rig.pass(SECOND * 60);
+        assert_eq!(clears(&rig), []);
+    }
+}
+
+#[test]
+fn what_never_saved_leaves_nothing_behind() {
+    let mut rig = Rig::new(|_| {});
+    rig.worker(1);
+    let lease = rig.start("a").expect("there is room");
+    rig.succeed("a", lease);
+    rig.pass(SECOND * 60);
+    assert_eq!(clears(&rig), []);
+}

@@ -1,13 +1,14 @@
 //! CR1, for tasks: coordinator restart: nothing acknowledged is lost, nothing done twice, no id reused.
 //!
 //! Source: spec 3.7. What was told was durable, so a process that starts again finds at least that: every task that was open
-//! is open or has ended meanwhile, none that ended is open, and no count goes back. A client whose task was acknowledged is
+//! is open or has ended meanwhile, none that ended is open, and no count goes back. Nobody hears that something counts before
+//! it is durable. A client whose task was acknowledged is
 //! never told that there is no such task, unless it was forgotten after its end.
 
 use super::books::{Books, Place};
 use super::judge::{Judge, Told};
 use squall::Findings;
-use squall_scheduler::{AttemptId, BreakerKey, BreakerState, Event, Task, TaskState};
+use squall_scheduler::{AttemptId, BreakerKey, BreakerState, Event, Reception, Task, TaskState};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -82,6 +83,7 @@ impl Judge for Cr1 {
         "missing",
         "task_submitted",
         "report_accepted",
+        "answered",
     ];
 
     fn judge(&mut self, told: &Told<'_>, books: &Books, findings: &mut Findings) -> Option<String> {
@@ -110,6 +112,11 @@ impl Judge for Cr1 {
             }
             Event::Acknowledged { task } => (!books.tasks.contains_key(task) && books.forgotten == 0)
                 .then(|| format!("{task} is acknowledged, but was not submitted")),
+            // What is acknowledged was durable, and what is durable is told first.
+            Event::Answered { attempt, reception: Reception::Accepted | Reception::AlreadyAccepted } => {
+                let held = books.attempts.get(attempt)?;
+                Some(format!("the report of attempt {attempt} is acknowledged, and {} is held by it still", held.task))
+            }
             Event::Missing { task } => (books.tasks.contains_key(task) || books.forgotten == 0)
                 .then(|| format!("the client of {task}, which was acknowledged, is told that there is no such task")),
             _ => None,
@@ -119,7 +126,7 @@ impl Judge for Cr1 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{C, History};
+    use super::super::super::testing::{C, History, W};
     use super::super::judge::Judged;
     use super::super::testing::{I, SHAPE, spec, tasks};
     use super::*;
@@ -155,6 +162,7 @@ mod tests {
             avoid: None,
             restart_runtime: false,
             checkpoints: CheckpointIndex::default(),
+            saves: false,
             past: VecDeque::new(),
         }
     }
@@ -204,6 +212,11 @@ mod tests {
         let missing = || Event::Missing { task: "t".into() };
         start().client(acknowledged("t")).holds();
         start().client(acknowledged("v")).violated("but was not submitted");
+        let answered = |reception| Event::Answered { attempt: AttemptId(1), reception };
+        start().event(W, answered(Reception::Accepted)).violated("the report of attempt 1 is acknowledged");
+        start().succeed("t", 1).event(W, answered(Reception::Accepted)).holds();
+        let fenced = squall_scheduler::Ignored::Fenced;
+        start().event(W, answered(Reception::Rejected(fenced))).holds();
         start().client(missing()).violated("is told that there is no such task");
         start().succeed("t", 1).tells(Event::TaskForgotten { task: "t".into() }).client(missing()).holds();
     }
