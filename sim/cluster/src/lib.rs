@@ -38,7 +38,7 @@ use squall_node::{
     ObserverStatus, PeerNode, PeerNodeConfig, WorkKnobs, WorkerNode, WorkerNodeConfig,
 };
 use squall_recovery::{Incarnation, Member, PeerConfig, PeerStatus};
-use squall_scheduler::{ClientConfig, Offer, Store, StoreKnobs, TaskClient};
+use squall_scheduler::{ClientConfig, Offer, Store, StoreKnobs, TaskClient, TaskCounts};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use trainer::{Habits, Trainer};
@@ -333,11 +333,20 @@ impl Work {
     }
 }
 
+/// How a scheduler counts its tasks at a moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tally {
+    /// When, on its own clock.
+    pub at: Time,
+    /// How many tasks are where.
+    pub counts: TaskCounts,
+}
+
 /// What a node looks like from outside.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ClusterView {
-    /// The coordinator.
-    Coordinator(Status),
+    /// The coordinator, and how the scheduler counts its tasks.
+    Coordinator(Status, Tally),
     /// A replica or a worker.
     Member(MemberStatus),
     /// A subscriber.
@@ -457,7 +466,10 @@ impl System for Cluster {
 
     fn view(&self, node: &Node, now: Time) -> ClusterView {
         match node {
-            Node::Coordinator(coordinator) => ClusterView::Coordinator(coordinator.coordinator().status(now)),
+            Node::Coordinator(node) => {
+                let tally = Tally { at: now, counts: node.scheduler().counts() };
+                ClusterView::Coordinator(node.coordinator().status(now), tally)
+            }
             Node::Replica(replica) => ClusterView::Member(replica.member().status(now)),
             Node::Worker(worker) => ClusterView::Member(worker.status(now)),
             Node::Runner(runner) => ClusterView::Member(runner.worker().member().status(now)),

@@ -97,5 +97,10 @@ impl Machine for Runner {
 
     fn assert_invariants(&self) {
         self.worker.assert_invariants();
+        let agent = self.worker.agent();
+        for attempt in self.runtime.attempts() {
+            let known = self.dead() || agent.running().any(|(running, _)| running == attempt);
+            assert!(known, "the runtime works on attempt {attempt}, of which its agent knows nothing");
+        }
     }
 }

@@ -62,6 +62,11 @@ impl Runtime {
         self.dead
     }
 
+    /// What it works on.
+    pub(crate) fn attempts(&self) -> impl Iterator<Item = AttemptId> {
+        self.jobs.keys().copied()
+    }
+
     /// From now on what runs here fails as the workload says of sick workers, or as it does anywhere.
     pub(crate) fn on_sick(&mut self, sick: bool) {
         self.sick = sick;

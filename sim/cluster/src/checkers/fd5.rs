@@ -78,7 +78,7 @@ impl Checker<Cluster> for Fd5 {
     }
 
     fn on_view(&mut self, _: NodeId, view: &ClusterView, scene: &Scene<'_, Cluster>, findings: &mut Findings) {
-        let ClusterView::Coordinator(status) = view else { return };
+        let ClusterView::Coordinator(status, _) = view else { return };
         self.learn(status);
         if let Some(problem) = self.problem(status, scene) {
             let none: [EntryId; 0] = [];
@@ -89,7 +89,7 @@ impl Checker<Cluster> for Fd5 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{C, history, live, status};
+    use super::super::testing::{C, coordinator_view, history, live, status};
     use super::*;
     use squall_coordinator::{Cause, Cursor, Failure, Incarnation};
     use squall_machine::Span;
@@ -98,7 +98,7 @@ mod tests {
         let mut status = status();
         status.members.push(live(0, 1, Span::from_secs(1)));
         change(&mut status);
-        history(Fd5::default()).at(60_000).view(C, &ClusterView::Coordinator(status))
+        history(Fd5::default()).at(60_000).view(C, &coordinator_view(status))
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl Checker<Cluster> for Fd6 {
     }
 
     fn on_view(&mut self, _: NodeId, view: &ClusterView, scene: &Scene<'_, Cluster>, findings: &mut Findings) {
-        let ClusterView::Coordinator(status) = view else { return };
+        let ClusterView::Coordinator(status, _) = view else { return };
         let knobs = scene.system.knobs();
         for member in &status.members {
             let timeout = Ages::timeout(knobs, member.role);
@@ -126,7 +126,7 @@ impl Checker<Cluster> for Fd6 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{C, History, history, history_with, live, quorum, status};
+    use super::super::testing::{C, History, coordinator_view, history, history_with, live, quorum, status};
     use super::*;
     use squall_coordinator::Number;
 
@@ -135,7 +135,7 @@ mod tests {
         let shown = |age, state| {
             let mut status = status();
             status.members.push(squall_coordinator::MemberStatus { state, ..live(0, 1, age) });
-            history(Fd6::default()).view(C, &ClusterView::Coordinator(status))
+            history(Fd6::default()).view(C, &coordinator_view(status))
         };
         let timeout = Span::from_secs(5);
         shown(timeout.minus(Span::from_nanos(1)), MemberState::Alive).holds();

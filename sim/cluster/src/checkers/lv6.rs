@@ -58,7 +58,7 @@ impl Checker<Cluster> for Lv6 {
                 };
                 waits && status.waits_for.is_empty()
             }
-            ClusterView::Coordinator(status) => !status.open.is_empty() && status.waiting.is_empty(),
+            ClusterView::Coordinator(status, _) => !status.open.is_empty() && status.waiting.is_empty(),
             ClusterView::Observer(_) | ClusterView::Peer(_) | ClusterView::Store | ClusterView::Client { .. } => false,
         };
         if waits {
@@ -71,7 +71,7 @@ impl Checker<Cluster> for Lv6 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{C, history, status};
+    use super::super::testing::{C, coordinator_view, history, status};
     use super::*;
     use squall_coordinator::{Incarnation, Number, OpenRequest};
     use squall_machine::Span;
@@ -95,7 +95,7 @@ mod tests {
             let (incarnation, number) = (Incarnation(1), Number(1));
             status.open.push(OpenRequest { incarnation, number, waited: Span::ZERO });
             status.waiting = reason.into();
-            history(Lv6::default()).view(C, &ClusterView::Coordinator(status))
+            history(Lv6::default()).view(C, &coordinator_view(status))
         };
         shown("for r1").holds();
         shown("").violated("c0 waits");

@@ -21,7 +21,7 @@ impl Checker<Cluster> for Nt6 {
     }
 
     fn on_view(&mut self, _: NodeId, view: &ClusterView, scene: &Scene<'_, Cluster>, findings: &mut Findings) {
-        let ClusterView::Coordinator(status) = view else { return };
+        let ClusterView::Coordinator(status, _) = view else { return };
         let knobs = scene.system.knobs();
         let none: [EntryId; 0] = [];
         for session in &status.sessions {
@@ -47,7 +47,7 @@ impl Checker<Cluster> for Nt6 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{C, history, status};
+    use super::super::testing::{C, coordinator_view, history, status};
     use super::*;
     use squall_coordinator::{Cursor, Session, SessionStatus};
 
@@ -57,12 +57,12 @@ mod tests {
             let mut status = status();
             let session = Session(1);
             status.sessions.push(SessionStatus { session, acked: Cursor(0), queued, behind: 9, lagging: false });
-            ClusterView::Coordinator(status)
+            coordinator_view(status)
         };
         history(Nt6).view(C, &queued(256)).holds();
         history(Nt6).view(C, &queued(257)).violated("257 notices are queued");
         let mut many = status();
         many.sizes.notices = 4_097;
-        history(Nt6).view(C, &ClusterView::Coordinator(many)).violated("4097 notices are kept");
+        history(Nt6).view(C, &coordinator_view(many)).violated("4097 notices are kept");
     }
 }

@@ -44,7 +44,7 @@ fn over(name: &str, size: usize, limit: usize) -> Option<String> {
 fn problem(node: NodeId, view: &ClusterView, scene: &Scene<'_, Cluster>) -> Option<String> {
     let knobs = scene.system.knobs();
     match view {
-        ClusterView::Coordinator(status) => {
+        ClusterView::Coordinator(status, _) => {
             let sizes = status.sizes;
             let members = status.quorum.as_ref().map_or(0, |quorum| quorum.members.len());
             let checks = [
@@ -119,7 +119,7 @@ impl Checker<Cluster> for Rb2 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{C, history, status};
+    use super::super::testing::{C, coordinator_view, history, status};
     use super::*;
 
     #[test]
@@ -128,7 +128,7 @@ mod tests {
             let mut status = status();
             status.sizes.live = 3;
             change(&mut status.sizes);
-            history(Rb2::default()).view(C, &ClusterView::Coordinator(status))
+            history(Rb2::default()).view(C, &coordinator_view(status))
         };
         sized(|sizes| sizes.open = 3).holds();
         sized(|sizes| sizes.open = 4).violated("open requests: 4, at most 3");

@@ -372,6 +372,11 @@ pub(super) fn status() -> Status {
     }
 }
 
+/// A coordinator without tasks, from outside.
+pub(super) fn coordinator_view(status: Status) -> crate::ClusterView {
+    crate::ClusterView::Coordinator(status, crate::Tally::default())
+}
+
 /// A live replica of this age, as the coordinator shows it.
 pub(super) fn live(index: usize, incarnation: u64, age: Span) -> MemberStatus {
     MemberStatus {

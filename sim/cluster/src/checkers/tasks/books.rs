@@ -4,6 +4,7 @@
 //! before it died, and the books are exact again. Whether it may have found that is CR1's to judge.
 
 use super::breakers::Breakers;
+use super::line::Line;
 use super::told;
 use super::tuning::Tuning;
 use crate::Cluster;
@@ -90,6 +91,8 @@ pub(super) struct Books {
     pub(super) hosts: BTreeMap<Incarnation, Host>,
     pub(super) breakers: Breakers,
     pub(super) tuning: Tuning,
+    /// Those of the tasks that wait.
+    pub(super) line: Line,
     pub(super) newest: AttemptId,
     pub(super) submitted: u64,
     pub(super) ended: u64,
@@ -156,6 +159,17 @@ impl SharedBooks {
         if self.follows {
             self.books.borrow_mut().follow(entry, scene);
         }
+    }
+}
+
+impl Found {
+    /// The attempts that hold what was found so far.
+    pub(super) fn attempts(&self) -> BTreeSet<AttemptId> {
+        let lease = |task: &Arc<Task>| match &task.state {
+            TaskState::Leased(lease) => Some(lease.attempt),
+            TaskState::Waiting { .. } | TaskState::Terminal { .. } => None,
+        };
+        self.tasks.values().filter_map(lease).collect()
     }
 }
 
@@ -241,6 +255,11 @@ impl Books {
     }
 
     fn follow_task(&mut self, seen: Time, at: Moment, told: &Event) {
+        let known = match told {
+            Event::Requeued { task, .. } => self.tasks.get(task).map(|row| (row.spec.priority, row.number)),
+            _ => None,
+        };
+        self.line.follow(told, known);
         match told {
             Event::Submitted { spec, number } => {
                 self.submitted = self.submitted.max(*number);
@@ -380,6 +399,7 @@ impl Books {
                 (self.newest, self.submitted, self.ended) = (*attempt, *submitted, *ended);
                 self.hosts = found.hosts;
                 self.attempts.clear();
+                self.line = Line::default();
                 for row in self.tasks.values_mut().filter(|row| !matches!(row.place, Place::Ended(_))) {
                     row.place = Place::Ended(None);
                 }
@@ -394,9 +414,10 @@ impl Books {
 
     fn recall(&mut self, seen: Time, id: &Text, task: &Task, uptime: Moment) {
         let place = match &task.state {
-            TaskState::Waiting { not_before, .. } => {
+            TaskState::Waiting { not_before, requeued } => {
                 let not_before = Moment::from(not_before.as_nanos());
                 let wait = u64::try_from(not_before - uptime).unwrap_or(0);
+                self.line.enter(id, (task.spec.priority, task.number), *requeued);
                 Place::Waiting { since: seen + squall_machine::Span::from_nanos(wait), not_before }
             }
             TaskState::Leased(lease) => {

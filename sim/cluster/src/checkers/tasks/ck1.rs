@@ -13,7 +13,7 @@ pub(super) struct Ck1;
 
 impl Judge for Ck1 {
     const PROPERTY: &'static str = "CK1";
-    const EVENTS: &'static [&'static str] = &["completed", "assigned"];
+    const EVENTS: &'static [&'static str] = &["completed", "assigned", "save_begun"];
 
     fn judge(&mut self, told: &Told<'_>, books: &Books, findings: &mut Findings) -> Option<String> {
         match told.event {
@@ -21,6 +21,12 @@ impl Judge for Ck1 {
                 let newest = books.tasks.get(task)?.checkpoints.back()?;
                 (checkpoint.seq <= newest.seq)
                     .then(|| format!("checkpoint {} of {task} counts after {}", checkpoint.seq, newest.seq))
+            }
+            Event::SaveBegun { task, attempt, seq, .. } => {
+                let restore = books.attempts.get(attempt)?.restore?;
+                (*seq <= restore.seq).then(|| {
+                    format!("attempt {attempt} of {task} goes on from checkpoint {}, and saves {seq}", restore.seq)
+                })
             }
             Event::Assigned { task, attempt, restore, .. } => {
                 let newest = books.tasks.get(task)?.checkpoints.back().copied();
@@ -40,9 +46,11 @@ impl Judge for Ck1 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::testing::W;
     use super::super::judge::Judged;
     use super::super::testing::{assigned_with, checkpoint, completed, tasks};
     use super::*;
+    use squall_scheduler::{AttemptId, CheckpointSeq};
 
     #[test]
     fn the_newest_is_restored() {
@@ -53,6 +61,13 @@ mod tests {
         start().tells(completed("t", checkpoint(1, 3), &[])).violated("checkpoint 3 of t counts after 3");
         let again = |restore| start().lose("t", 1, 1).assign_event(assigned_with("t", 2, 0, restore), 2);
         again(Some(checkpoint(1, 3))).holds();
+        let begins = |seq| {
+            let (attempt, seq) = (AttemptId(2), CheckpointSeq(seq));
+            again(Some(checkpoint(1, 3)))
+                .event(W, Event::SaveBegun { task: "t".into(), attempt, seq, progress_micros: 9 })
+        };
+        begins(4).holds();
+        begins(3).violated("goes on from checkpoint 3, and saves 3");
         again(Some(checkpoint(1, 1))).violated("goes on from Some(CheckpointSeq(1))");
         again(None).violated("goes on from None");
     }

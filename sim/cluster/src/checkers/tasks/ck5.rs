@@ -24,6 +24,8 @@ enum Stage {
 pub(super) struct Ck5 {
     /// By task and attempt at the source. A target that has not run yet may be the source of the next one.
     moving: BTreeMap<(Text, AttemptId), Stage>,
+    /// The workers from which tasks move that are between two.
+    from: BTreeMap<Text, Text>,
 }
 
 impl Ck5 {
@@ -49,6 +51,7 @@ impl Ck5 {
     }
 
     fn forget(&mut self, task: &Text) {
+        self.from.remove(task);
         while let Some(key) = self.moving.range((task.clone(), AttemptId(0))..).map(|(key, _)| key.clone()).next()
             && key.0 == *task
         {
@@ -59,7 +62,8 @@ impl Ck5 {
 
 impl Judge for Ck5 {
     const PROPERTY: &'static str = "CK5";
-    const EVENTS: &'static [&'static str] = &["migration", "fenced", "assigned", "terminal", "task_recalled"];
+    const EVENTS: &'static [&'static str] =
+        &["migration", "fenced", "assigned", "report_accepted", "terminal", "task_recalled"];
 
     fn judge(&mut self, told: &Told<'_>, books: &Books, findings: &mut Findings) -> Option<String> {
         match told.event {
@@ -69,6 +73,11 @@ impl Judge for Ck5 {
                     Move::Aborted => findings.reached("migration aborted"),
                     Move::Committed => findings.reached("migration committed"),
                     Move::Started => {}
+                }
+                if *step == Move::Started
+                    && let Some(held) = books.attempts.get(source)
+                {
+                    self.from.insert(task.clone(), held.worker.clone());
                 }
                 let key = (task.clone(), *source);
                 let before = self.moving.get(&key).copied();
@@ -89,10 +98,18 @@ impl Judge for Ck5 {
                     _ => moved.then(|| format!("attempt {attempt} of {task} is fenced for a migration that isn't")),
                 }
             }
-            Event::Assigned { task, attempt, .. } => {
+            Event::Accepted { task, attempt, .. } => {
+                let under_way = self.of(task).any(|stage| *stage == Stage::Assigned(*attempt));
+                under_way.then(|| format!("attempt {attempt} of {task} has ended, and its migration isn't committed"))
+            }
+            Event::Assigned { task, attempt, worker, .. } => {
+                let from = self.from.remove(task);
                 let stage = self.of(task).find(|stage| !matches!(stage, Stage::Assigned(_)))?;
                 let before = std::mem::replace(stage, Stage::Assigned(*attempt));
-                (before != Stage::Fenced).then(|| format!("{task} is assigned in a migration at {before:?}"))
+                if before != Stage::Fenced {
+                    return Some(format!("{task} is assigned in a migration at {before:?}"));
+                }
+                (from.as_ref() == Some(worker)).then(|| format!("{task} moves from {worker} to {worker}"))
             }
             Event::Terminal { task, .. } => {
                 self.forget(task);
@@ -112,6 +129,7 @@ impl Judge for Ck5 {
 
     fn restart(&mut self) {
         self.moving.clear();
+        self.from.clear();
     }
 }
 
@@ -119,7 +137,7 @@ impl Judge for Ck5 {
 mod tests {
     use super::super::super::testing::History;
     use super::super::judge::Judged;
-    use super::super::testing::{fenced, requeued, tasks};
+    use super::super::testing::{accepted, assigned, fenced, requeued, tasks};
     use super::*;
     use squall_machine::Span;
 
@@ -128,19 +146,34 @@ mod tests {
         Event::Migration { task: "t".into(), source: AttemptId(1), target, step }
     }
 
+    fn elsewhere(attempt: u64) -> Event {
+        let Event::Assigned { task, attempt, incarnation, resources, shape, kind, failures, restore, choice, .. } =
+            assigned("t", attempt)
+        else {
+            unreachable!("it is an assignment")
+        };
+        let worker = format!("v{attempt}").into();
+        Event::Assigned { task, attempt, worker, incarnation, resources, shape, kind, failures, restore, choice }
+    }
+
     fn start() -> History<Judged<Ck5>> {
         tasks(Judged::<Ck5>::default()).submit("t", 1).assign("t", 1)
     }
 
     fn moved() -> History<Judged<Ck5>> {
         let fenced = start().tells(step(None, Move::Started)).tells(fenced("t", 1, End::Migrated));
-        fenced.tells(requeued("t", Span::ZERO, (0, 0), None)).tells(step(None, Move::Fenced)).assign("t", 2)
+        let fenced = fenced.tells(requeued("t", Span::ZERO, (0, 0), None)).tells(step(None, Move::Fenced));
+        fenced.assign_event(elsewhere(2), 2)
     }
 
     #[test]
     fn fence_assign_commit() {
         moved().tells(step(Some(2), Move::Committed)).holds();
         moved().tells(step(Some(3), Move::Committed)).violated("is told to be Committed");
+        moved().tells(accepted("t", 2, End::Succeeded)).violated("its migration isn't committed");
+        let back = start().tells(step(None, Move::Started)).tells(fenced("t", 1, End::Migrated));
+        let back = back.tells(requeued("t", Span::ZERO, (0, 0), None)).tells(step(None, Move::Fenced));
+        back.assign("t", 2).violated("t moves from w0 to w0");
         start().tells(step(None, Move::Started)).assign("t", 2).violated("t is assigned in a migration at Started");
         start().tells(step(None, Move::Fenced)).violated("is told to be Fenced");
         start().tells(fenced("t", 1, End::Migrated)).violated("for a migration that isn't");
@@ -160,7 +193,11 @@ mod tests {
         // The target moves on before it has run.
         let again = || moved().tells(onward(None, Move::Started)).tells(step(Some(2), Move::Aborted));
         let fenced = again().tells(fenced("t", 2, End::Migrated)).tells(requeued("t", Span::ZERO, (0, 0), None));
-        fenced.tells(onward(None, Move::Fenced)).assign("t", 3).tells(onward(Some(3), Move::Committed)).holds();
+        fenced
+            .tells(onward(None, Move::Fenced))
+            .assign_event(elsewhere(3), 3)
+            .tells(onward(Some(3), Move::Committed))
+            .holds();
         let gone = start().succeed("t", 1).tells(step(None, Move::Aborted));
         gone.violated("is told to be Aborted");
     }

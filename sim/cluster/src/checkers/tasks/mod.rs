@@ -21,14 +21,17 @@ mod cb9;
 mod ck1;
 mod ck2;
 mod ck3;
+mod ck4;
 mod ck5;
 mod ck6;
 mod cr1;
 mod fit;
 mod judge;
 mod ladders;
+mod line;
 mod lv1;
 mod lv4;
+mod rb2;
 mod sc1;
 mod sc10;
 mod sc11;
@@ -36,6 +39,8 @@ mod sc12;
 mod sc13;
 mod sc15;
 mod sc16;
+mod sc17;
+mod sc18;
 mod sc2;
 mod sc3;
 mod sc4;
@@ -45,6 +50,8 @@ mod sc7;
 mod sc8;
 mod sc9;
 mod sh1;
+mod shelves;
+mod starts;
 mod tallies;
 #[cfg(test)]
 mod testing;
@@ -76,9 +83,11 @@ pub(super) fn all(ages: &SharedAges) -> Vec<Box<dyn Checker<Cluster>>> {
         judged::<ac1::Ac1>(&books),
         judged::<ac2::Ac2>(&books),
         judged::<ck3::Ck3>(&books),
+        Box::new(shelves::Shelves::default()),
         judged::<ck1::Ck1>(&books),
         judged::<ck2::Ck2>(&books),
         judged::<ck6::Ck6>(&books),
+        Box::new(ck4::Ck4::with(books.reader())),
         judged::<ck5::Ck5>(&books),
         judged::<sc7::Sc7>(&books),
         judged::<sc6::Sc6>(&books),
@@ -86,6 +95,7 @@ pub(super) fn all(ages: &SharedAges) -> Vec<Box<dyn Checker<Cluster>>> {
         judged::<sc16::Sc16>(&books),
         judged::<sc12::Sc12>(&books),
         Box::new(sc11::Sc11::with(books.reader(), ages.reader())),
+        Box::new(sc17::Sc17::with(books.reader(), ages.reader())),
         judged::<cb9::Cb9>(&books),
         judged::<cb5::Cb5>(&books),
         judged::<cb4::Cb4>(&books),
@@ -93,11 +103,13 @@ pub(super) fn all(ages: &SharedAges) -> Vec<Box<dyn Checker<Cluster>>> {
         judged::<cb1::Cb1>(&books),
         judged::<cb7::Cb7>(&books),
         judged::<sh1::Sh1>(&books),
-        Box::new(cb10::Cb10::with(books.reader())),
+        Box::new(cb10::Cb10::with(books.reader(), ages.reader())),
         Box::new(cb11::Cb11::with(books.reader())),
         Box::new(sc13::Sc13::with(books.reader(), ages.reader())),
+        Box::new(sc18::Sc18::with(books.reader())),
         Box::new(lv1::Lv1::with(books.reader())),
         Box::new(lv4::Lv4::with(books.reader())),
+        Box::new(rb2::Rb2::default()),
         // After all readers of the books.
         Box::new(sc1::Sc1::with(books)),
     ]

@@ -2,12 +2,13 @@
 //! violation.
 //!
 //! Source: spec 3.1. Every task is in one place at a time, by what is told of it, and goes from one to the next as it may; an
-//! attempt that ends says in the same step what becomes of its task.
+//! attempt that ends says in the same step what becomes of its task. About once a second the scheduler is asked for its own
+//! counts, and they are those of the history as soon as everything is told that was decided before.
 
 use super::books::{Books, Place, SharedBooks};
 use super::told;
-use crate::Cluster;
-use squall::{Checker, Entry, Findings, Interest, Scene};
+use crate::{Cluster, ClusterView, Tally};
+use squall::{Checker, Entry, Fact, Findings, Interest, NodeId, Scene};
 use squall_machine::{Text, Time};
 use squall_scheduler::Event;
 
@@ -17,6 +18,8 @@ pub(super) struct Sc1 {
     books: SharedBooks,
     /// A task whose attempt has ended, and when.
     between: Option<(Text, Time)>,
+    /// What the scheduler counted, while something that it decided before may be untold.
+    tally: Option<Tally>,
 }
 
 impl Sc1 {
@@ -48,6 +51,22 @@ impl Sc1 {
         (!legal).then(|| format!("{task} can't go on so from {:?}", place(task)))
     }
 
+    /// Everything is told that was decided before this moment of the coordinator's clock.
+    fn tally_problem(&mut self, decided: Time) -> Option<String> {
+        let Tally { at, counts } = self.tally.take_if(|tally| tally.at <= decided)?;
+        if at == decided {
+            // It may have been counted before or after this.
+            return None;
+        }
+        let books = self.books.look();
+        let (waiting, leased) = (books.line.len() as u64, books.attempts.len() as u64);
+        let told = [books.submitted, waiting, leased, books.ended];
+        let counted = [counts.submitted, counts.queued + counts.delayed, counts.leased, counts.terminal];
+        (told != counted).then(|| {
+            format!("submitted, waiting, leased and ended tasks are {told:?}, and the scheduler counts {counted:?}")
+        })
+    }
+
     fn between_problem(&mut self, told: &Event, decided: Time) -> Option<String> {
         match told {
             Event::Accepted { task, .. } | Event::Fenced { task, .. } => {
@@ -74,13 +93,17 @@ impl Checker<Cluster> for Sc1 {
     fn interest(&self, interest: &mut Interest<Cluster>) {
         self.books.interest(interest);
         interest.events(&["ticked"]);
+        interest.views();
     }
 
     fn on_entry(&mut self, entry: &Entry<'_, Cluster>, scene: &Scene<'_, Cluster>, findings: &mut Findings) {
         if entry.node == scene.system.coordinator() {
-            let books = self.books.look();
             let mut problem = None;
-            if let squall::Fact::Event { decided, .. } = entry.fact
+            if let Fact::Event { decided, .. } = entry.fact {
+                problem = self.tally_problem(decided);
+            }
+            let books = self.books.look();
+            if let Fact::Event { decided, .. } = entry.fact
                 && let Some((since, orphans)) = &books.orphans
                 && *since != decided
                 && let Some(attempt) = orphans.first()
@@ -91,8 +114,8 @@ impl Checker<Cluster> for Sc1 {
             if let Some((decided, told)) = told(entry) {
                 problem = problem.or_else(|| Self::move_problem(&self.books.look(), told));
                 problem = problem.or_else(|| self.between_problem(told, decided));
-            } else if let squall::Fact::Truth(_) = entry.fact {
-                self.between = None;
+            } else if let Fact::Truth(_) = entry.fact {
+                (self.between, self.tally) = (None, None);
             }
             if let Some(problem) = problem {
                 findings.violated("SC1", entry.at, [entry.id], problem);
@@ -100,14 +123,23 @@ impl Checker<Cluster> for Sc1 {
         }
         self.books.follow(entry, scene);
     }
+
+    fn on_view(&mut self, _: NodeId, view: &ClusterView, _: &Scene<'_, Cluster>, findings: &mut Findings) {
+        let ClusterView::Coordinator(_, tally) = view else { return };
+        if self.tally.is_none() && !self.books.look().silent {
+            findings.reached("the scheduler's counts are compared");
+            self.tally = Some(*tally);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::testing::{C, History, status};
     use super::super::testing::{accepted, assigned, fenced, lost, requeued, success, tasks, terminal};
     use super::*;
     use squall_machine::Span;
-    use squall_scheduler::End;
+    use squall_scheduler::{End, TaskCounts};
 
     #[test]
     fn a_task_is_in_one_place() {
@@ -123,6 +155,25 @@ mod tests {
     }
 
     #[test]
+    fn the_scheduler_counts_what_it_tells() {
+        let view = |history: History<Sc1>, submitted, waiting, leased, terminal| {
+            let (queued, delayed) = (waiting, 0);
+            let counts = TaskCounts { submitted, queued, delayed, leased, terminal, known: submitted };
+            let tally = Tally { at: Time::ZERO + Span::from_millis(1_000_200), counts };
+            history.at(200).view(C, &ClusterView::Coordinator(status(), tally)).at(300)
+        };
+        let start =
+            || tasks(Sc1::default()).submit("t", 1).submit("u", 2).submit("v", 3).assign("t", 1).succeed("t", 1);
+        view(start().assign("u", 2), 3, 1, 1, 1).submit("w", 4).holds();
+        view(start().assign("u", 2), 3, 0, 1, 1).submit("w", 4).violated("are [3, 1, 1, 1], and the scheduler counts");
+        view(start(), 3, 1, 1, 1).submit("w", 4).violated("are [3, 2, 0, 1], and the scheduler counts [3, 1, 1, 1]");
+        // What was decided before may be told later.
+        let late = view(start(), 4, 3, 0, 1);
+        let spec = std::sync::Arc::new(super::super::testing::spec("w"));
+        late.event_after(C, 150, Event::Submitted { spec, number: 4 }).at(400).submit("x", 5).holds();
+    }
+
+    #[test]
     fn something_becomes_of_every_task() {
         let start = || tasks(Sc1::default()).submit("t", 1).submit("u", 2).assign("t", 1).assign("u", 2);
         let ended = || start().at(200).tells(accepted("t", 1, End::Succeeded));
@@ -134,7 +185,7 @@ mod tests {
     #[test]
     fn leases_end_with_their_incarnation() {
         let start = || tasks(Sc1::default()).submit("t", 1).submit("u", 2).assign("t", 1).assign("u", 2).at(200).dies();
-        let gone = |history: super::super::super::testing::History<Sc1>, task: &str, attempt| {
+        let gone = |history: History<Sc1>, task: &str, attempt| {
             history.tells(fenced(task, attempt, lost())).tells(requeued(task, Span::ZERO, (0, 1), None))
         };
         gone(gone(start(), "t", 1), "u", 2).at(300).submit("v", 3).holds();

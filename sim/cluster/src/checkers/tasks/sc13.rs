@@ -2,17 +2,22 @@
 //!
 //! Source: spec 3.1 (scheduler tick 100 ms, and after every input that frees or offers something). Looked at with each tick of
 //! the coordinator, while it runs undisturbed: a task whose time came, and a worker about which nothing changed, two ticks
-//! ago and more. A retry that the retry budget may hold back isn't judged.
+//! ago and more. A retry is judged where the retry budget had room for it in all that time. So many tasks are looked at with
+//! each tick, and the next ones with the next: whoever waits on comes round.
 
-use super::books::{Place, SharedBooks};
-use super::fit::may;
+use super::books::SharedBooks;
+use super::breakers::nanos;
+use super::fit::spare;
+use super::line::Turn;
+use super::starts::Starts;
+use super::told;
 use crate::Cluster;
 use crate::checkers::ages::SharedAges;
 use crate::checkers::calm::{Calm, sync_max};
 use crate::checkers::event;
-use squall::{Checker, Entry, Findings, Interest, Scene};
+use squall::{Checker, Entry, Fact, Findings, Interest, Scene, Truth};
 use squall_machine::{Span, Time};
-use squall_scheduler::BreakerKey;
+use squall_scheduler::Event;
 
 /// How many tasks are looked at with each tick.
 const TASKS_MAX: usize = 64;
@@ -23,47 +28,67 @@ pub(super) struct Sc13 {
     books: SharedBooks,
     ages: SharedAges,
     calm: Calm,
+    starts: Starts,
+    /// Who was looked at last.
+    looked: Option<Turn>,
 }
 
 impl Sc13 {
     /// One that goes by these books and ages.
     pub(super) fn with(books: SharedBooks, ages: SharedAges) -> Self {
-        Self { books, ages, calm: Calm::default() }
+        Self { books, ages, ..Self::default() }
     }
 
-    fn idle(&self, now: Time, decided: Time, scene: &Scene<'_, Cluster>) -> Option<String> {
+    fn idle(
+        &mut self,
+        now: Time,
+        decided: Time,
+        scene: &Scene<'_, Cluster>,
+        findings: &mut Findings,
+    ) -> Option<String> {
         let knobs = scene.system.scheduler_knobs();
         // What was decided two ticks ago has entered the history a sync later.
         let bound = knobs.tick * 2 + sync_max(scene.plan) + Span::from_millis(1);
         let calm = self.calm.own_since(scene.system.coordinator())?;
-        let long = |since: Time| since + bound < now;
-        if !long(calm) {
+        if calm + bound >= now {
             return None;
         }
         let (books, ages) = (self.books.look(), self.ages.look());
-        let queued = books.waiting().filter(|(_, row)| {
-            matches!(row.place, Place::Waiting { since, .. } if long(since)) && row.failures == 0 && !row.moves
-        });
-        for (id, row) in queued.take(TASKS_MAX) {
-            let shared = [BreakerKey::Class(row.shape.class), BreakerKey::Type(row.spec.kind)];
-            let free = shared.iter().all(|key| {
-                let model = books.breakers.model(key);
-                model.permits(key, knobs) && long(model.changed)
-            });
-            if !free {
-                continue;
+        let at = books.moment(decided);
+        let room = self.starts.had_room((at - nanos(bound), at), &knobs.retry_budget);
+        let mut last = self.looked;
+        let mut problem = None;
+        for (turn, id) in books.line.after(self.looked).take(TASKS_MAX) {
+            last = Some(turn);
+            let Some(row) = books.tasks.get(id) else { continue };
+            if row.failures > 0 {
+                if !room {
+                    continue;
+                }
+                findings.reached("a retry that nothing holds back is judged");
             }
-            let idle = books.hosts.iter().find(|(who, host)| {
-                let key = BreakerKey::Worker(host.id.clone());
-                long(host.changed)
-                    && long(books.breakers.model(&key).changed)
-                    && may((&books, &ages), (**who, host), row, (decided, bound), scene)
-            });
-            if let Some((_, host)) = idle {
-                return Some(format!("{id} waits beside {}, which could take it: {:?}", host.id, row.obstacle));
+            if let Some(host) = spare((&books, &ages), row, (now, decided, bound), scene) {
+                problem = Some(format!("{id} waits beside {}, which could take it: {:?}", host.id, row.obstacle));
+                break;
             }
         }
-        None
+        drop((books, ages));
+        self.looked = last;
+        problem
+    }
+
+    fn count(&mut self, entry: &Entry<'_, Cluster>, scene: &Scene<'_, Cluster>) {
+        if let Some((decided, Event::Assigned { task, failures, .. })) = told(entry) {
+            let books = self.books.look();
+            let moves = books.tasks.get(task).is_some_and(|row| row.moves);
+            let at = books.moment(decided);
+            drop(books);
+            self.starts.on_start(at, *failures > 0 && !moves);
+        } else if let Fact::Truth(Truth::Up { .. }) = entry.fact
+            && entry.node == scene.system.coordinator()
+        {
+            self.starts = Starts::default();
+        }
     }
 }
 
@@ -76,16 +101,17 @@ impl Checker<Cluster> for Sc13 {
         self.books.interest(interest);
         self.ages.interest(interest);
         Calm::interest(interest);
-        interest.events(&["ticked"]);
+        interest.events(&["ticked", "assigned"]);
     }
 
     fn on_entry(&mut self, entry: &Entry<'_, Cluster>, scene: &Scene<'_, Cluster>, findings: &mut Findings) {
         self.calm.follow(entry, scene);
         if let Some((decided, squall_coordinator::Event::Ticked {})) = event(entry)
-            && let Some(problem) = self.idle(entry.at, decided, scene)
+            && let Some(problem) = self.idle(entry.at, decided, scene, findings)
         {
             findings.violated("SC13", entry.at, [entry.id], problem);
         }
+        self.count(entry, scene);
         self.books.follow(entry, scene);
         self.ages.follow(entry, scene);
     }
@@ -108,5 +134,29 @@ mod tests {
         ticks(start().assign("t", 1), 2_000).holds();
         ticks(start().tells(Event::Draining { incarnation: I }), 2_000).holds();
         ticks(start(), 31_000).holds();
+    }
+
+    #[test]
+    fn a_retry_that_has_room_is_no_exception() {
+        let failed = || {
+            let ran = tasks(Sc13::default()).at(1_000).submit("t", 1).assign("t", 1).at(1_100);
+            ran.fail_once("t", 1, 1, Span::from_secs(1), squall_scheduler::Strategy::DelayedRetry)
+        };
+        let ticks = |history: History<Sc13>, at| history.at(at).coordinator(Ticked {});
+        ticks(failed(), 2_200).holds();
+        ticks(failed(), 3_000).violated("t waits beside w0, which could take it");
+    }
+
+    #[test]
+    fn every_one_comes_round() {
+        let huge = squall_scheduler::Resources { cpu_millis: 9_000, ..super::super::testing::NEED };
+        let mut history = tasks(Sc13::default()).at(1_000);
+        for number in 1..=100 {
+            let spec =
+                squall_scheduler::TaskSpec { resources: huge, ..super::super::testing::spec(&format!("t{number}")) };
+            history = history.tells(Event::Submitted { spec: std::sync::Arc::new(spec), number });
+        }
+        let history = history.submit("u", 101).at(2_000).coordinator(Ticked {});
+        history.at(3_000).coordinator(Ticked {}).violated("u waits beside w0");
     }
 }

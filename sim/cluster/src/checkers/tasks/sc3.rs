@@ -2,7 +2,7 @@
 //!
 //! Source: spec 3.1. Neither is a report of the current attempt rejected: that would lose it. "No side effect": nothing else
 //! is said about the attempt in the step that rejects its report. And what is accepted was reported: by the worker, of this
-//! attempt, and with this end.
+//! attempt, and with this end. A repeat of the report that counted last is known as that.
 
 use super::books::{Books, Place};
 use super::judge::{Judge, Told};
@@ -20,6 +20,8 @@ pub(super) struct Sc3 {
     started: Option<(Time, AttemptId)>,
     /// What workers have reported of attempts, and whether it was a success.
     reported: BTreeMap<AttemptId, bool>,
+    /// Whose report of which task's attempt counted.
+    accepted: BTreeMap<AttemptId, (Incarnation, Text)>,
 }
 
 /// Reports of attempts that are so much older than the newest are forgotten.
@@ -54,9 +56,13 @@ impl Judge for Sc3 {
                 while self.reported.first_key_value().is_some_and(|(attempt, _)| *attempt < old) {
                     self.reported.pop_first();
                 }
+                while self.accepted.first_key_value().is_some_and(|(attempt, _)| *attempt < old) {
+                    self.accepted.pop_first();
+                }
                 None
             }
             Event::Accepted { task, attempt, incarnation, end } => {
+                self.accepted.insert(*attempt, (*incarnation, task.clone()));
                 // A report that overtakes the word that its attempt has begun says both.
                 if self.started == Some((told.decided, *attempt)) {
                     findings.reached("report before acknowledgement");
@@ -78,6 +84,15 @@ impl Judge for Sc3 {
                     findings.reached("duplicate report answered");
                 }
                 self.rejected = Some((told.decided, *attempt));
+                let counted = self.accepted.get(attempt).filter(|(who, _)| who == incarnation && !*repeated);
+                let newest = |task: &Text| {
+                    books.tasks.get(task).is_some_and(|row| row.last.as_ref().is_some_and(|(last, _)| last == attempt))
+                };
+                if counted.is_some_and(|(_, task)| newest(task)) {
+                    return Some(format!(
+                        "the report of attempt {attempt} counted, and its repeat is taken for another"
+                    ));
+                }
                 let current = stale(books, None, *attempt, *incarnation).is_none();
                 current.then(|| format!("the report of attempt {attempt}, which is current, is rejected"))
             }
@@ -144,6 +159,7 @@ mod tests {
     #[test]
     fn what_is_rejected_has_no_effect() {
         start().succeed("t", 1).at(200).tells(rejected(1, true)).holds();
+        start().succeed("t", 1).at(200).tells(rejected(1, false)).violated("its repeat is taken for another");
         start().tells(rejected(1, false)).violated("which is current, is rejected");
         let late = || start().lose("t", 1, 1).at(200).tells(rejected(1, false));
         late().tells(fenced("t", 1, lost())).violated("and has an effect");

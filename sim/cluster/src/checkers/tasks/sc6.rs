@@ -1,7 +1,8 @@
 //! SC6: task failures <= max_retries + 1, losses <= max_losses + 1, drains charged to nobody.
 //!
 //! Source: spec 3.2. Failures and losses are counted here by how attempts ended, and compared with what is told; a task goes
-//! on until its budget is used up, and not beyond.
+//! on until its budget is used up, and not beyond. Who drains is let go once it holds nothing: what runs is finished or moves
+//! (3.1).
 
 use super::books::Books;
 use super::judge::{Judge, Told};
@@ -14,13 +15,17 @@ pub(super) struct Sc6;
 
 impl Judge for Sc6 {
     const PROPERTY: &'static str = "SC6";
-    const EVENTS: &'static [&'static str] = &["assigned", "requeued", "terminal"];
+    const EVENTS: &'static [&'static str] = &["assigned", "requeued", "terminal", "drained"];
 
     fn judge(&mut self, told: &Told<'_>, books: &Books, findings: &mut Findings) -> Option<String> {
         let (task, told_failures, told_losses, outcome) = match told.event {
             Event::Assigned { task, failures, .. } => (task, *failures, None, None),
             Event::Requeued { task, failures, losses, .. } => (task, *failures, Some(*losses), None),
             Event::Terminal { task, failures, losses, outcome } => (task, *failures, Some(*losses), Some(outcome)),
+            Event::Drained { incarnation } => {
+                let held = books.hosts.get(incarnation)?.leases.first()?;
+                return Some(format!("incarnation {incarnation} is drained, and attempt {held} runs there"));
+            }
             _ => return None,
         };
         let row = books.tasks.get(task)?;
@@ -68,6 +73,14 @@ mod tests {
             let ended = ended.tells(accepted("t", attempt, End::Failed(FailureKind::Evaluation)));
             if failures == times { ended } else { ended.tells(next) }
         })
+    }
+
+    #[test]
+    fn who_drains_finishes_first() {
+        let drained = || Event::Drained { incarnation: super::super::testing::I };
+        let start = || tasks(Judged::<Sc6>::default()).submit("t", 1).assign("t", 1);
+        start().tells(drained()).violated("incarnation 10 is drained, and attempt 1 runs there");
+        start().succeed("t", 1).tells(drained()).holds();
     }
 
     #[test]

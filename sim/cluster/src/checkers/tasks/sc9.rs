@@ -7,7 +7,7 @@ use super::books::Books;
 use super::judge::{Judge, Told};
 use squall::Findings;
 use squall_machine::Text;
-use squall_scheduler::{End, Event, Outcome, Standing};
+use squall_scheduler::{End, Event, Ignored, Outcome, Standing};
 use std::collections::BTreeSet;
 
 /// See the module.
@@ -18,8 +18,15 @@ pub(super) struct Sc9 {
 
 impl Judge for Sc9 {
     const PROPERTY: &'static str = "SC9";
-    const EVENTS: &'static [&'static str] =
-        &["cancel_answered", "assigned", "report_accepted", "task_recalled", "learned", "task_forgotten"];
+    const EVENTS: &'static [&'static str] = &[
+        "cancel_answered",
+        "assigned",
+        "report_accepted",
+        "task_recalled",
+        "learned",
+        "task_forgotten",
+        "task_ignored",
+    ];
 
     fn judge(&mut self, told: &Told<'_>, _: &Books, _: &mut Findings) -> Option<String> {
         let undone = |task: &Text, how: &str| {
@@ -36,6 +43,10 @@ impl Judge for Sc9 {
                 }
                 Standing::Unknown | Standing::Ended(Outcome::Succeeded { .. } | Outcome::Failed(_)) => None,
             },
+            // The only answer that no client can take says that a task which was to be cancelled goes on.
+            Event::Ignored { reason: Ignored::Malformed, incarnation: None } if !told.scheduler => {
+                Some("a client asks for a cancel, and is answered that its task goes on".to_owned())
+            }
             Event::Assigned { task, .. } => undone(task, "is assigned"),
             Event::Accepted { task, end: End::Succeeded, .. } => undone(task, "succeeds"),
             Event::Learned { task, outcome: Outcome::Succeeded { .. } } => undone(task, "succeeds"),
@@ -65,6 +76,9 @@ mod tests {
         cancelled().tells(assigned("t", 2)).violated("and is assigned");
         cancelled().tells(accepted("t", 1, End::Succeeded)).violated("and succeeds");
         start().client(answered(Standing::Waiting)).violated("and goes on");
+        let told = Event::Ignored { reason: Ignored::Malformed, incarnation: None };
+        start().client(told.clone()).violated("and is answered that its task goes on");
+        start().tells(told).holds();
         start().succeed("t", 1).client(answered(Standing::Ended(super::super::testing::success(1)))).holds();
     }
 }
