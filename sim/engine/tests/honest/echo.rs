@@ -34,7 +34,11 @@ pub(crate) struct Node {
     pub(crate) seq: u64,
     pub(crate) next: Time,
     pub(crate) panics_at: Option<u64>,
+    pub(crate) aborts_at: Option<u64>,
 }
+
+/// How long it takes until a process that ended itself is started again.
+pub(crate) const ABORTED: Span = Span::from_secs(2);
 
 impl Machine for Node {
     type Message = Message;
@@ -93,6 +97,8 @@ pub(crate) struct Echo {
     pub(crate) panics_at: Option<u64>,
     /// How many of the last nodes are outside the core.
     pub(crate) frozen: usize,
+    /// The beat with which the first process of the first node ends itself.
+    pub(crate) aborts_at: Option<u64>,
 }
 
 impl System for Echo {
@@ -108,7 +114,7 @@ impl System for Echo {
     const PROPERTIES: &'static [&'static str] = &[];
 
     fn new(_: Empty, _: Empty, _: Empty) -> Result<Self, squall::InvalidKey> {
-        Ok(Self { nodes: 3, panics_at: None, frozen: 0 })
+        Ok(Self { nodes: 3, panics_at: None, frozen: 0, aborts_at: None })
     }
 
     fn layout(&self) -> Layout {
@@ -116,7 +122,13 @@ impl System for Echo {
     }
 
     fn boot(&self, start: &Start) -> Node {
-        Node { me: start.node, peers: self.nodes, seq: 0, next: Time::ZERO, panics_at: self.panics_at }
+        let aborts_at = self.aborts_at.filter(|_| start.node == NodeId(0) && start.life == 1);
+        let (me, panics_at) = (start.node, self.panics_at);
+        Node { me, peers: self.nodes, seq: 0, next: Time::ZERO, panics_at, aborts_at }
+    }
+
+    fn aborted(&self, node: &Node) -> Option<Span> {
+        node.aborts_at.filter(|at| node.seq >= *at).map(|_| ABORTED)
     }
 
     fn request(&self, _: NodeId, _: &str) -> Option<()> {

@@ -3,7 +3,7 @@
 mod echo;
 mod shells;
 
-use echo::{Echo, Event, owner, plan};
+use echo::{ABORTED, Echo, Event, owner, plan};
 use squall::{
     Action, ClockChange, DiskChange, DropReason, Fact, Fate, Fault, Links, Moment, NodeId, NodeSet, Outcome, Pattern,
     Plan, Quality, RestartDisk, RunOptions, Targets, Trigger, Truth, Verdict, run,
@@ -39,7 +39,7 @@ impl Seen {
 type History = Vec<(Time, NodeId, Seen)>;
 
 fn system() -> Echo {
-    Echo { nodes: 3, panics_at: None, frozen: 0 }
+    Echo { nodes: 3, panics_at: None, frozen: 0, aborts_at: None }
 }
 
 fn observe(system: &Echo, plan: &Plan, seed: u64) -> (Outcome, History) {
@@ -415,6 +415,71 @@ fn calendars_show_and_never_decide() {
 }
 
 #[test]
+fn a_process_that_ends_itself_is_gone_and_comes_back_and_is_nobodys_fault() {
+    let beats = 35;
+    let system = Echo { aborts_at: Some(beats), ..system() };
+    // There is room for one impaired node, and it takes none: while it is down, another one is paused.
+    let trigger = Trigger::Every { period: Span::from_millis(500), from: secs(4), until: secs(5) };
+    let lasts = Some((Span::from_millis(10), Span::from_millis(10)));
+    let pause = Fault { trigger, action: Action::Pause(target(B)), lasts, may_miss: false };
+    let budget = squall::Budget { impaired_max: Some(1), ..Default::default() };
+    let plan = Plan { budget, ..plan(&system, vec![pause]) };
+    for seed in 0..SEEDS {
+        let (outcome, history) = observe(&system, &plan, seed);
+        assert_eq!(outcome.verdict, Verdict::Pass, "seed {seed}: {:?}", outcome.remark);
+        assert!(outcome.strikes[0] > 0, "seed {seed}: nobody was paused");
+        let truths = |wanted: fn(&Truth) -> bool| -> Vec<Time> {
+            let of_node = history.iter().filter_map(|(at, node, seen)| match seen {
+                Seen::Truth(truth) if *node == A && wanted(truth) => Some(*at),
+                _ => None,
+            });
+            of_node.collect()
+        };
+        let downs = truths(|truth| matches!(truth, Truth::Down { cause: squall::DownCause::Abort, .. }));
+        let ups = truths(|truth| matches!(truth, Truth::Up { .. }));
+        assert_eq!((downs.len(), ups.len()), (1, 2), "seed {seed}: once, and back");
+        assert_eq!(ups[1], downs[0] + ABORTED, "seed {seed}");
+        for (at, node, seen) in &history {
+            if *node == A && *at > downs[0] && *at < ups[1] {
+                let harness = matches!(seen, Seen::Truth(_) | Seen::Dropped(..));
+                assert!(harness, "seed {seed}: {seen:?} while down");
+            }
+        }
+        let remembered = history.iter().filter_map(|(_, node, seen)| match seen {
+            Seen::Event(Event::Booted { remembered, .. }) if *node == A => Some(*remembered),
+            _ => None,
+        });
+        let remembered: Vec<u64> = remembered.collect();
+        assert_eq!(remembered, [0, beats / 10 * 10], "seed {seed}: what was synced is there, the rest is gone");
+        let (again, _) = observe(&system, &plan, seed);
+        assert_eq!(again.fingerprint, outcome.fingerprint, "seed {seed}: it is played again as it was");
+    }
+}
+
+#[test]
+fn a_process_that_never_ends_itself_is_left_alone() {
+    let (with, without) = (Echo { aborts_at: Some(100_000), ..system() }, system());
+    for seed in 0..SEEDS {
+        let (with, _) = observe(&with, &plan(&without, Vec::new()), seed);
+        let (without, _) = observe(&without, &plan(&without, Vec::new()), seed);
+        assert_eq!(with.fingerprint, without.fingerprint, "seed {seed}: being asked has no effect");
+    }
+}
+
+#[test]
+fn a_fault_without_anybody_to_strike_because_it_ended_itself_is_vacuous() {
+    let system = Echo { aborts_at: Some(25), ..system() };
+    // It is down from 2.4 s to 4.4 s.
+    let crash = |secs| vec![at(secs, Action::Crash(target(A)))];
+    for seed in 0..SEEDS {
+        let (outcome, _) = observe(&system, &plan(&system, crash(3)), seed);
+        assert_eq!(outcome.verdict, Verdict::Vacuous, "seed {seed}");
+        let (outcome, _) = observe(&system, &plan(&system, crash(6)), seed);
+        assert_eq!(outcome.verdict, Verdict::Pass, "seed {seed}");
+    }
+}
+
+#[test]
 fn requests_reach_their_node() {
     each(at(3, Action::Request { targets: target(A), name: "ask".to_owned() }), |seed, _, history| {
         let asked = history.iter().filter(|(_, node, seen)| *node == A && *seen == Seen::Event(Event::Asked {}));
@@ -459,7 +524,7 @@ fn a_scripted_fault_without_effect_makes_the_run_vacuous() {
 
 #[test]
 fn the_budget_holds_generated_faults_back() {
-    let system = Echo { nodes: 6, panics_at: None, frozen: 0 };
+    let system = Echo { nodes: 6, panics_at: None, frozen: 0, aborts_at: None };
     let mut plan = plan(&system, Vec::new());
     plan.faults.push(Fault {
         trigger: Trigger::Rate { mean: Span::from_millis(50), from: secs(0), until: secs(10) },
@@ -576,7 +641,7 @@ fn the_end_of_a_fault_touches_nothing_that_a_later_one_did() {
 
 #[test]
 fn what_a_fault_killed_stays_down_outside_the_core() {
-    let system = Echo { nodes: 6, panics_at: None, frozen: 3 };
+    let system = Echo { nodes: 6, panics_at: None, frozen: 3, aborts_at: None };
     let mut plan = plan(&system, Vec::new());
     plan.stabilise = true;
     let (groups, down) = (vec![NodeSet::first(6)], (secs(1), secs(2)));
@@ -613,7 +678,7 @@ fn a_trigger_before_a_message_counts_only_what_arrives() {
 
 #[test]
 fn hazards_cascade_within_their_group() {
-    let system = Echo { nodes: 8, panics_at: None, frozen: 0 };
+    let system = Echo { nodes: 8, panics_at: None, frozen: 0, aborts_at: None };
     let mut plan = plan(&system, Vec::new());
     plan.hazards.push(squall::Hazard {
         groups: vec![NodeSet::first(4), (4..8).map(NodeId).collect()],
@@ -642,7 +707,7 @@ fn hazards_cascade_within_their_group() {
 
 #[test]
 fn a_panic_is_a_finding_not_an_end() {
-    let system = Echo { nodes: 2, panics_at: Some(7), frozen: 0 };
+    let system = Echo { nodes: 2, panics_at: Some(7), frozen: 0, aborts_at: None };
     let (outcome, _) = observe(&system, &plan(&system, Vec::new()), 1);
     assert_eq!(outcome.verdict, Verdict::Violated);
     assert_eq!(outcome.violations[0].property, "RB1");
@@ -671,7 +736,7 @@ fn faults_too_dense_to_end_end_a_run_without_a_pass() {
 
 #[test]
 fn simultaneous_messages_all_arrive_in_an_order_that_the_seed_decides() {
-    let system = Echo { nodes: 5, panics_at: None, frozen: 0 };
+    let system = Echo { nodes: 5, panics_at: None, frozen: 0, aborts_at: None };
     let mut plan = plan(&system, Vec::new());
     let delay = Span::from_millis(5);
     plan.network = Quality { delay: squall::Delay::Uniform { low: delay, high: delay }, ..Quality::default() };
@@ -710,7 +775,7 @@ fn equal_seeds_give_equal_histories_whatever_ran_before() {
 
 #[test]
 fn removing_one_fault_leaves_the_rest_of_the_randomness_alone() {
-    let system = Echo { nodes: 4, panics_at: None, frozen: 0 };
+    let system = Echo { nodes: 4, panics_at: None, frozen: 0, aborts_at: None };
     let pause = |node| lasting(3, 6, Action::Pause(target(NodeId(node))));
     let (_, both) = observe(&system, &plan(&system, vec![pause(0), pause(1)]), 9);
     let (_, one) = observe(&system, &plan(&system, vec![pause(0)]), 9);

@@ -99,7 +99,7 @@ impl Shells<Echo> for Handle {
         let mut troupe = self.0.borrow_mut();
         match command {
             Command::Start { start, durable, clock, .. } => {
-                let machine = Echo { nodes: 3, panics_at: None, frozen: 0 }.boot(&start);
+                let machine = Echo { nodes: 3, panics_at: None, frozen: 0, aborts_at: None }.boot(&start);
                 let (outbox, waiting) = (Outbox::new(), Vec::new());
                 let shell = Shell { life: start.life, machine, outbox, clock, paused: false, waiting };
                 troupe.shells.insert(node, shell);
