@@ -48,6 +48,34 @@ fn held(rig: &Rig) -> Option<Obstacle> {
 }
 
 #[test]
+fn what_was_given_up_comes_before_what_is_older_and_never_ran() {
+    let mut rig = Rig::new(|_| {});
+    let half = Resources { cpu_millis: HOST.cpu_millis / 2, ..HOST };
+    let w1 = rig.worker_with(1, HardwareClass::Cpu, half);
+    rig.submit(TaskSpec { resources: HOST, ..task("old") });
+    rig.submit(TaskSpec { resources: half, ..task("lost") });
+    assert!(rig.assigned().is_some(), "the younger one fits");
+    rig.call(Call::Ended { incarnation: w1, departure: Departure::Disconnected });
+    rig.worker(2);
+    let placed = rig.events.iter().find_map(|event| match event {
+        Event::Assigned { task, .. } => Some(task.clone()),
+        _ => None,
+    });
+    assert_eq!(placed, Some("lost".into()));
+}
+
+#[test]
+fn what_waits_for_its_time_is_queued_too() {
+    let mut rig = Rig::new(|knobs| knobs.queued_max = 1);
+    rig.worker(1);
+    let lease = rig.start("a").expect("there is room");
+    rig.fail("a", lease, FailureKind::Unknown);
+    rig.submit(task("b"));
+    let refused = Message::Declined { task: "b".into(), refusal: TaskRefusal::QueueFull };
+    assert_eq!(rig.sent, [(Address(CLIENT), refused)]);
+}
+
+#[test]
 fn priority_comes_first_then_what_was_given_up_then_age() {
     let mut rig = Rig::new(|_| {});
     let whole = |id, priority| TaskSpec { priority, resources: HOST, ..task(id) };

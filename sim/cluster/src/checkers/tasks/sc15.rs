@@ -1,7 +1,9 @@
 //! SC15: the strategy of each retry is the next of its ladder.
 //!
-//! Source: spec 3.2. The first failure picks the ladder, in the order that is in force then, and the task keeps to it; where 3 failures of its kind, class or worker within an hour make a
-//! pattern, the walk starts one step further. Ladders and what a step makes of a task are written down here once more.
+//! Source: spec 3.2. The first failure picks the ladder, in the order that is in force then, and the task keeps to it; where 3
+//! failures of its kind, class or worker within an hour make a pattern, the walk starts one step further. Ladders and what a step
+//! makes of a task are written down here once more. Who is to go to another worker goes to the same one only if it alone is
+//! eligible.
 
 use super::books::{Attempt, Books, Moment};
 use super::breakers::nanos;
@@ -37,6 +39,8 @@ pub(super) struct Sc15 {
     failures: BTreeMap<Group, VecDeque<Moment>>,
     /// The walk that the failure which was just told begins or goes on with.
     next: Option<(Text, Walk)>,
+    /// The workers at which tasks have failed, and that they are to leave.
+    left: BTreeMap<Text, Text>,
 }
 
 impl Sc15 {
@@ -52,6 +56,7 @@ impl Sc15 {
             }
         };
         self.next = Some((task.clone(), walk));
+        self.left.insert(task.clone(), worker.clone());
         for group in groups {
             let moments = self.failures.entry(group).or_default();
             moments.push_back(told.at);
@@ -70,7 +75,7 @@ impl Sc15 {
 impl Judge for Sc15 {
     const PROPERTY: &'static str = "SC15";
     const EVENTS: &'static [&'static str] =
-        &["report_accepted", "fenced", "requeued", "terminal", "task_recalled", "task_forgotten"];
+        &["report_accepted", "fenced", "requeued", "assigned", "terminal", "task_recalled", "task_forgotten"];
 
     fn judge(&mut self, told: &Told<'_>, books: &Books, findings: &mut Findings) -> Option<String> {
         match told.event {
@@ -86,6 +91,9 @@ impl Judge for Sc15 {
                     let changed = strategy.is_some() || *shape != row.shape;
                     return changed.then(|| format!("{task} has not failed, and goes on by {strategy:?} as {shape:?}"));
                 };
+                if *strategy != Some(Strategy::OtherWorker) {
+                    self.left.remove(task);
+                }
                 let (place, expected, becomes) = step(&walk.steps, walk.from, row.shape, row.spec.degradable);
                 if walk.from > 0 && !self.walks.contains_key(task) {
                     findings.reached("a pattern of failures");
@@ -99,13 +107,27 @@ impl Judge for Sc15 {
                     )
                 })
             }
+            Event::Assigned { task, attempt, worker, choice, .. } => {
+                let same = self.left.get(task) == Some(worker) && choice.eligible > 1;
+                same.then(|| {
+                    format!(
+                        "{task} is to go to another worker, and attempt {attempt} to {worker} again; {} are eligible",
+                        choice.eligible
+                    )
+                })
+            }
             Event::Terminal { task, .. } | Event::TaskForgotten { task } => {
                 self.walks.remove(task);
+                self.left.remove(task);
                 self.next.take_if(|(failed, _)| failed == task);
                 None
             }
             Event::TaskRecalled { task } => {
                 let before = self.walks.remove(&task.spec.id);
+                match &task.avoid {
+                    Some(worker) => self.left.insert(task.spec.id.clone(), worker.clone()),
+                    None => self.left.remove(&task.spec.id),
+                };
                 let climb = task.climb.as_ref()?;
                 let (ladder, from) = (climb.ladder, usize::from(climb.step) + 1);
                 let order = climb.order.as_ref().map(|order| order.to_vec());
@@ -129,7 +151,7 @@ impl Judge for Sc15 {
 mod tests {
     use super::super::super::testing::History;
     use super::super::judge::Judged;
-    use super::super::testing::{SHAPE, accepted, adapted, tasks};
+    use super::super::testing::{SHAPE, accepted, adapted, assigned_with, tasks};
     use super::*;
     use squall_machine::Span;
     use squall_scheduler::{Adaptable, Precision, Setting, Shape};
@@ -172,6 +194,23 @@ mod tests {
         fail(start(), "t1", 1, FailureKind::Timeout, (Strategy::RetryAtOnce, SHAPE)).holds();
         fail(start(), "t1", 1, FailureKind::Unknown, (Strategy::OtherWorker, SHAPE)).violated("is DelayedRetry");
         start().assign("t1", 1).lose("t1", 1, 1).holds();
+    }
+
+    #[test]
+    fn another_worker_is_another_one_if_there_is_one() {
+        let failed = || {
+            let one = fail(start(), "t1", 1, FailureKind::Unknown, (Strategy::DelayedRetry, SHAPE));
+            fail(one, "t1", 2, FailureKind::Unknown, (Strategy::OtherWorker, SHAPE))
+        };
+        let again = |eligible| {
+            let mut event = assigned_with("t1", 3, 2, None);
+            if let Event::Assigned { choice, .. } = &mut event {
+                choice.eligible = eligible;
+            }
+            event
+        };
+        failed().assign_event(again(1), 3).holds();
+        failed().assign_event(again(2), 3).violated("is to go to another worker, and attempt 3 to w0 again");
     }
 
     #[test]
