@@ -137,17 +137,23 @@ fn violation_lines(violation: &Violation, evidence: &[(crate::EntryId, String)])
     text
 }
 
-/// What the nodes of one run have done, for people: a line for each group of numbers; what is zero is left out. Numbers whose
-/// name ends with `_ns` are times.
+/// So many groups of numbers of a node are shown to people.
+const GROUPS_SHOWN: usize = 24;
+
+/// What the nodes of one run have done, for people: a line for each group of numbers, the first 24 of each node; what is zero is left
+/// out. Numbers whose name ends with `_ns` are times.
 #[must_use]
 pub fn account_lines(accounts: &BTreeMap<String, Value>) -> Vec<String> {
-    accounts.iter().flat_map(|(node, account)| groups(account).into_iter().map(move |group| (node, group))).fold(
-        Vec::new(),
-        |mut lines, (node, (group, numbers))| {
-            lines.push(format!("{:12} {node} {group}{numbers}", ""));
-            lines
-        },
-    )
+    let mut lines = Vec::new();
+    for (node, account) in accounts {
+        let groups = groups(account);
+        let shown = groups.iter().take(GROUPS_SHOWN);
+        lines.extend(shown.map(|(group, numbers)| format!("{:12} {node} {group}{numbers}", "")));
+        if let Some(more @ 1..) = groups.len().checked_sub(GROUPS_SHOWN) {
+            lines.push(format!("{:12} {node} and {more} more; `--json` shows all", ""));
+        }
+    }
+    lines
 }
 
 /// The numbers of an object, those of each object in it apart.
@@ -203,6 +209,17 @@ mod tests {
         let expected =
             ["c0 1,200 starts, since 1.5s", "c0 failures: 3 network", "c0 workers w0: uptime 60s, 7 succeeded"];
         assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn a_large_account_is_cut_and_says_so() {
+        let workers: BTreeMap<String, Value> =
+            (10..40).map(|worker| (format!("w{worker}"), serde_json::json!({ "succeeded": 1 }))).collect();
+        let lines = account_lines(&[("c0".to_owned(), serde_json::json!({ "workers": workers }))].into());
+        assert_eq!(lines.len(), GROUPS_SHOWN + 1);
+        assert!(lines[GROUPS_SHOWN].ends_with("c0 and 6 more; `--json` shows all"), "{}", lines[GROUPS_SHOWN]);
+        let few = account_lines(&[("c0".to_owned(), serde_json::json!({ "starts": 1 }))].into());
+        assert_eq!(few.len(), 1);
     }
 
     #[test]
