@@ -168,8 +168,9 @@ impl Scheduler {
         self.limits.insert((at + self.run_limit(&spec), attempt, id.clone()));
         self.await_answer(at + self.knobs.resend, attempt, id);
         // A move is no retry, and takes no room from those who are.
-        self.budget.on_start(at, failures > 0 && migrated_from.is_none());
-        self.counters.on_start(at, id, failures > 0);
+        let retry = failures > 0 && migrated_from.is_none();
+        self.budget.on_start(at, retry);
+        self.counters.on_start(at, id, retry);
         self.last_used.insert(class, worker.clone());
         effects.event(Event::Reserved { attempt, incarnation, resources });
         permitted.into_iter().for_each(|event| effects.event(event));

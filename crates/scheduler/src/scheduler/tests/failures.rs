@@ -159,3 +159,18 @@ fn a_move_takes_no_room_from_retries() {
     rig.pass(SECOND * 4);
     assert!(rig.assigned().is_some(), "the second one, within the same window");
 }
+
+#[test]
+fn a_move_of_a_task_that_has_failed_is_no_retry() {
+    let mut rig = Rig::new(|_| {});
+    rig.worker(1);
+    rig.worker(2);
+    let lease = rig.start("a").expect("there is room");
+    rig.fail("a", lease, FailureKind::Unknown);
+    rig.pass(Span::from_secs(5));
+    assert!(rig.assigned().is_some(), "its time has come");
+    rig.call(Call::Migrate { task: "a".into() });
+    assert!(rig.assigned().is_some(), "there is room elsewhere");
+    let statistics = rig.scheduler.statistics(rig.now);
+    assert_eq!((statistics.starts, statistics.retries, statistics.migrations), (3, 1, 1));
+}

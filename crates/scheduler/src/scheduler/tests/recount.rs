@@ -15,6 +15,8 @@ pub(super) struct Recount {
     /// Mishaps that a new attempt has followed.
     mended: BTreeMap<Text, usize>,
     present: BTreeMap<Incarnation, (Text, Span)>,
+    /// The task whose next attempt is a move, and no retry.
+    moved: Option<Text>,
 }
 
 fn add(lengths: &mut Lengths, length: Span) {
@@ -48,9 +50,11 @@ impl Recount {
                 }
             }
             Event::Submitted { .. } => counted.submitted += 1,
+            Event::Migration { task, step: crate::Move::Fenced, .. } => self.moved = Some(task.clone()),
             Event::Assigned { task, attempt, worker, failures, .. } => {
                 counted.starts += 1;
-                counted.retries += u64::from(*failures > 0);
+                let moved = self.moved.take_if(|moved| moved == task).is_some();
+                counted.retries += u64::from(*failures > 0 && !moved);
                 self.runs.insert(*attempt, worker.clone());
                 let mishaps = self.mishaps.get(task).map_or(&[][..], Vec::as_slice);
                 let mended = self.mended.insert(task.clone(), mishaps.len()).unwrap_or(0);
