@@ -24,14 +24,14 @@ pub use outbox::{Batch, Outbox, Pledge, Released, Synced};
 pub use random::{Random, Ratio};
 pub use time::{Span, Time, Wall};
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::hash::Hash;
 use serde::{Deserialize, Serialize};
 
-/// Text that is cheap to clone: names of members, addresses, opaque data.
-pub type Text = Arc<str>;
+/// Text that is cheap to clone: names of members and tasks, addresses, opaque data. Up to 15 bytes, which is most names, it
+/// holds itself, so that comparing keys of a map follows no pointer; longer text is shared.
+pub type Text = ecow::EcoString;
 
 /// A state machine without I/O.
 ///
