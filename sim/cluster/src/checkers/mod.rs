@@ -69,9 +69,10 @@ pub const PROPERTIES: &[&str] = &[
 pub fn all(cluster: &Cluster) -> Vec<Box<dyn Checker<Cluster>>> {
     match cluster.authority() {
         Authority::Coordinator => of_coordinator(cluster.tasks().is_some()),
-        // The exhibit reads its watch now and then. That it suspects late is the least of its flaws, and would hide the others.
+        // The exhibit reads its watch now and then. That it suspects late is the least of its flaws, and would hide the others;
+        // and it takes no suspicion back.
         Authority::Published => peers::all(),
-        Authority::Peers => peers::all().into_iter().chain(peers::of_silence()).collect(),
+        Authority::Peers => peers::all().into_iter().chain(peers::of_product()).collect(),
     }
 }
 

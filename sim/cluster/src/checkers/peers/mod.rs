@@ -3,8 +3,10 @@
 mod ag1;
 mod ag10;
 mod ag2;
+mod ag2_union;
 mod ag3;
 mod ag4;
+mod ag4_answers;
 mod ag4_silence;
 mod ag5;
 mod ag6;
@@ -54,9 +56,13 @@ pub(super) fn all() -> Vec<Box<dyn Checker<Cluster>>> {
     ]
 }
 
-/// The checker of who is to be suspected, and when.
-pub(super) fn of_silence() -> Option<Box<dyn Checker<Cluster>>> {
-    Some(Box::new(ag4_silence::Ag4Silence::default()))
+/// Those that hold for the product alone: who is to be suspected and when, and what becomes of that.
+pub(super) fn of_product() -> Vec<Box<dyn Checker<Cluster>>> {
+    vec![
+        Box::new(ag2_union::Ag2Union::default()),
+        Box::new(ag4_silence::Ag4Silence::default()),
+        Box::new(ag4_answers::Ag4Answers::default()),
+    ]
 }
 
 /// What the peer of an entry told.
