@@ -8,7 +8,8 @@ use super::recovery;
 use crate::Cluster;
 use squall::{Checker, Entry, EntryId, Fact, Findings, Interest, NodeId, Scene, Truth};
 use squall_machine::{Span, Time};
-use squall_recovery::{Communicator, Event, Rank};
+use squall_node::PeerNodeMessage;
+use squall_recovery::{Communicator, Event, Generation, Message, Rank};
 use std::collections::BTreeMap;
 
 /// See the module.
@@ -23,8 +24,11 @@ pub(super) struct Ag4Silence {
 struct Watched {
     node: NodeId,
     rank: Rank,
+    generation: Generation,
     /// When it answered last, or when it was first to be asked.
     answered: Time,
+    /// The newest ping that it answered: what answers an older one proves nothing.
+    newest: u64,
     suspected: bool,
 }
 
@@ -34,12 +38,24 @@ const ANSWERS: [&str; 4] = ["pong", "promise", "accept", "outbid"];
 /// How many ranks each rank watches.
 const NEXT: u32 = 3;
 
+impl Watched {
+    fn on_answer(&mut self, message: &crate::Message, at: Time) {
+        if let crate::Message::Peer(PeerNodeMessage::Recovery(Message::Pong { stamp, seq })) = message {
+            if stamp.generation != self.generation || *seq <= self.newest {
+                return;
+            }
+            self.newest = *seq;
+        }
+        self.answered = at;
+    }
+}
+
 fn watched(group: &Communicator, rank: Rank, now: Time) -> Vec<Watched> {
     let size = group.size();
     let next = (1..=NEXT.min(size - 1)).map(|step| Rank((rank.0 + step) % size));
     let watched = next.filter_map(|rank| {
         let (node, _) = NodeId::of_address(group.members.get(rank.0 as usize)?.address);
-        Some(Watched { node, rank, answered: now, suspected: false })
+        Some(Watched { node, rank, generation: group.generation, answered: now, newest: 0, suspected: false })
     });
     watched.collect()
 }
@@ -121,11 +137,11 @@ impl Checker<Cluster> for Ag4Silence {
                 self.watchers.remove(&entry.node);
             }
             Fact::Truth(Truth::Resume) => self.begin_anew(entry.node, entry.at),
-            Fact::Delivered { hop, .. } => {
+            Fact::Delivered { hop, message } => {
                 self.judge(hop.to, entry.id, scene, findings);
                 let watched = self.watchers.get_mut(&hop.to).into_iter().flatten();
                 for watched in watched.filter(|watched| watched.node == hop.from) {
-                    watched.answered = entry.at;
+                    watched.on_answer(message, entry.at);
                 }
             }
             _ => {
@@ -147,7 +163,6 @@ impl Checker<Cluster> for Ag4Silence {
 mod tests {
     use super::super::testing::{R, peers, pong, suspects};
     use super::*;
-    use squall_recovery::Generation;
 
     #[test]
     fn who_gives_no_answer_is_suspected_in_time() {
@@ -161,6 +176,9 @@ mod tests {
         // Nobody watches the fourth.
         answers(answers(answers(start().at(2_000), 1), 2), 3).at(2_700).delivers(R[1], R[0], pong(1, 1)).holds();
         two().at(3_000).end().violated("doesn't suspect it");
+        // What answers an old ping proves nothing.
+        let again = answers(two().at(2_500).event(R[0], suspects(1, 3)).at(4_000), 1);
+        again.at(4_700).delivers(R[1], R[0], pong(1, 1)).violated("no answer of rank 1");
     }
 
     #[test]
