@@ -1,13 +1,14 @@
 //! CM4: installed generations strictly increase per member.
 //!
 //! Source: spec 2. A member is an incarnation, wherever it runs: a restarted process that goes on as the one before would
-//! install, and vote in, what that one left. And a stay is unbroken: who was left out of a generation is in no later one.
+//! install, and vote in, what that one left. And a stay is unbroken: who was left out of a generation is in no later one, and who
+//! has been a member doesn't join as the same incarnation.
 
 use super::recovery;
 use crate::Cluster;
 use squall::{Checker, Entry, EntryId, Findings, Interest, NodeId, Scene};
 use squall_machine::Text;
-use squall_recovery::{Communicator, Event, Generation, Incarnation};
+use squall_recovery::{Communicator, Event, Generation, Incarnation, Member};
 use std::collections::BTreeMap;
 
 /// See the module.
@@ -44,10 +45,20 @@ impl Checker<Cluster> for Cm4 {
     }
 
     fn interest(&self, interest: &mut Interest<Cluster>) {
-        interest.events(&["installed"]);
+        interest.events(&["installed", "proposed"]);
     }
 
     fn on_entry(&mut self, entry: &Entry<'_, Cluster>, _: &Scene<'_, Cluster>, findings: &mut Findings) {
+        // An adopted value may be in force already, without its leader's knowledge.
+        if let Some(Event::Proposed { ballot, value, adopted: None, .. }) = recovery(entry) {
+            let known = |joiner: &&Member| self.stays.contains_key(&(joiner.id.clone(), joiner.incarnation));
+            if let Some(joiner) = value.joined.iter().find(known) {
+                let id = &joiner.id;
+                let message =
+                    format!("ballot {ballot} proposes that {id} joins as an incarnation that has been a member");
+                findings.violated("CM4", entry.at, [entry.id], message);
+            }
+        }
         let Some(Event::Installed { group, incarnation, .. }) = recovery(entry) else { return };
         let generation = group.generation;
         if let Some(id) = self.returns(group) {
@@ -64,8 +75,10 @@ impl Checker<Cluster> for Cm4 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{R, installed, peers};
+    use super::super::testing::{R, installed, peers, proposed};
     use super::*;
+    use squall_machine::Address;
+    use squall_recovery::Value;
 
     #[test]
     fn generations_rise() {
@@ -78,5 +91,21 @@ mod tests {
             .event(R[0], installed(5, 0, &[0, 1, 2], Some(0)))
             .violated("back");
         start().down(R[1]).up(R[1]).event(R[1], installed(1, 1, &[0, 1, 2, 3, 4], None)).violated("1 after 1");
+    }
+    #[test]
+    fn nobody_joins_who_has_been_a_member() {
+        let joins = |incarnation| {
+            let Event::Proposed { generation, ballot, value, counted, .. } =
+                proposed(1, (1, 0), &[4], None, &[0, 1, 2, 3])
+            else {
+                unreachable!()
+            };
+            let joiner = Member { id: "r4".into(), incarnation: Incarnation(incarnation), address: Address(4) };
+            let value = Value { joined: [joiner].into(), ..value };
+            Event::Proposed { generation, ballot, value, adopted: None, counted }
+        };
+        let start = || peers(Cm4::default()).found();
+        start().event(R[0], joins(77)).holds();
+        start().event(R[0], joins(5)).violated("r4 joins as an incarnation that has been a member");
     }
 }
