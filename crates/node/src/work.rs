@@ -184,18 +184,18 @@ impl Work {
         shift.phase = Phase::Waiting { resend_at };
         let (communicator, rank, step) = (shift.communicator, shift.rank, shift.step);
         if rank == Rank(0) {
-            self.count(now, group, rank, sink);
+            self.count(now, group, (communicator, rank), sink);
         } else if let Some(first) = group.member(Rank(0)) {
             sink.send(first.address, WorkMessage::Contribute { communicator, rank, step });
         }
     }
 
-    /// A part arrived at rank 0.
-    fn count(&mut self, now: Time, group: &Communicator, rank: Rank, sink: &mut impl Sink) {
+    /// A part arrived at rank 0, for the communicator that its message named.
+    fn count(&mut self, now: Time, group: &Communicator, (named, rank): (CommunicatorId, Rank), sink: &mut impl Sink) {
         let Some(shift) = &mut self.shift else { return };
         let (communicator, step) = (shift.communicator, shift.step);
         if shift.contributed.insert(rank) {
-            sink.tell(WorkEvent::Contributed { communicator, rank, step });
+            sink.tell(WorkEvent::Contributed { communicator: named, rank, step });
         }
         if shift.contributed.len() < group.members.len() {
             return;
@@ -234,7 +234,7 @@ impl Work {
                 if step > shift.step {
                     return Err(WorkIgnored::WrongStep);
                 }
-                self.count(now, group, rank, sink);
+                self.count(now, group, (communicator, rank), sink);
             }
             WorkMessage::Combined { communicator, step } => {
                 if communicator != here {
