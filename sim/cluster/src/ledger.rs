@@ -36,7 +36,10 @@ impl Ledger<Cluster> for ClusterLedger {
                 Ok(())
             }
             Told::Event(
-                crate::Event::Peer(PeerNodeEvent::Work(_)) | crate::Event::Task(_) | crate::Event::Store(_),
+                crate::Event::Peer(PeerNodeEvent::Work(_))
+                | crate::Event::Task(_)
+                | crate::Event::Store(_)
+                | crate::Event::Listener(_),
             ) => Ok(()),
             Told::Event(crate::Event::Peer(PeerNodeEvent::Recovery(event))) => {
                 self.agreement.judge(cluster, node, event)

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod attempts;
+mod audience;
 pub mod checkers;
 mod convergence;
 mod ledger;
@@ -18,6 +19,7 @@ mod topology;
 mod trainer;
 mod workload;
 
+pub use audience::ListenerEvent;
 pub use ledger::ClusterLedger;
 pub use node::{Event, Message, Node, Order, Record, Snapshot};
 pub use published::Published;
@@ -29,6 +31,7 @@ pub use tasks::{Mix, MixDegradable, Overload, Sick, Tasks};
 pub use topology::{Authority, Hardware, Policy, Topology};
 pub use workload::{Shrink, SlowSteps, Who, Workload};
 
+use audience::Audience;
 use published::PublishedConfig;
 use squall::{Checker, InvalidKey, Layout, NodeId, NodeSet, NodeState, Start, System};
 use squall_coordinator::{Capacity, Knobs, Role, Status};
@@ -445,7 +448,10 @@ impl System for Cluster {
             NodeKind::Peer if self.topology.authority == Authority::Published => {
                 Node::Published(Box::new(Published::new(self.published(start))))
             }
-            NodeKind::Peer => Node::Peer(Box::new(PeerNode::new(self.peer(start)))),
+            NodeKind::Peer => {
+                let node = PeerNode::new(self.peer(start));
+                Node::Peer(Box::new(Audience::new(node, self.topology.replicas_subscribe, start.seed)))
+            }
         }
     }
 
@@ -476,7 +482,7 @@ impl System for Cluster {
             Node::Store(_) => ClusterView::Store,
             Node::Client(client) => ClusterView::Client { open: client.client().open() },
             Node::Subscriber(observer) => ClusterView::Observer(observer.status()),
-            Node::Peer(peer) => ClusterView::Peer(Box::new(peer.peer().status())),
+            Node::Peer(peer) => ClusterView::Peer(Box::new(peer.node().peer().status())),
             Node::Published(peer) => ClusterView::Peer(Box::new(peer.status())),
         }
     }

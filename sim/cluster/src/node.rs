@@ -1,5 +1,6 @@
 //! What runs on a node: one of the nodes that are shipped, in one type, with its local clients.
 
+use crate::audience::{Audience, ListenerEvent};
 use crate::published::Published;
 use crate::replica::Replica;
 use crate::runner::Runner;
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use squall_machine::{Durable, Effects, Input, Machine, Time, kinds_of_parts};
 use squall_node::{
     Bookmark, CoordinatorNode, CoordinatorNodeEvent, CoordinatorNodeMessage, CoordinatorNodeRecord,
-    CoordinatorNodeSnapshot, CoordinatorRequest, MemberNode, MemberRequest, ObserverNode, ObserverRequest, PeerNode,
+    CoordinatorNodeSnapshot, CoordinatorRequest, MemberNode, MemberRequest, ObserverNode, ObserverRequest,
     PeerNodeEvent, PeerNodeMessage, WorkerNodeEvent, WorkerNodeMessage,
 };
 use squall_recovery::PeerRequest;
@@ -33,7 +34,7 @@ pub enum Node {
     /// Only listens.
     Subscriber(Box<ObserverNode>),
     /// A replica where the peers decide about membership.
-    Peer(Box<PeerNode>),
+    Peer(Box<Audience>),
     /// The same by the published protocol.
     Published(Box<Published>),
 }
@@ -64,6 +65,8 @@ pub enum Event {
     Task(squall_scheduler::Event),
     /// Of checkpoint stores.
     Store(StoreEvent),
+    /// Of the local subscribers of peers.
+    Listener(ListenerEvent),
 }
 
 // Messages and events are moved from hand to hand in every step, and what is larger than 128 bytes with its envelope is copied by
@@ -81,6 +84,7 @@ kinds_of_parts!(Event {
     Peer(PeerNodeEvent),
     Task(squall_scheduler::Event),
     Store(StoreEvent),
+    Listener(ListenerEvent),
 });
 
 impl From<CoordinatorNodeMessage> for Message {
@@ -177,6 +181,12 @@ impl From<squall_recovery::Event> for Event {
 impl From<PeerNodeEvent> for Event {
     fn from(event: PeerNodeEvent) -> Self {
         Self::Peer(event)
+    }
+}
+
+impl From<ListenerEvent> for Event {
+    fn from(event: ListenerEvent) -> Self {
+        Self::Listener(event)
     }
 }
 
@@ -325,7 +335,7 @@ keeps_a_bookmark!(ObserverNode, Message::of_coordinator, |order| {
     (order == Order::Leave).then_some(ObserverRequest::Close)
 });
 
-impl Part for PeerNode {
+impl Part for Audience {
     fn own_message(message: Message) -> Option<Self::Message> {
         match message {
             Message::Peer(message) => Some(message),
@@ -342,7 +352,7 @@ impl Part for PeerNode {
     }
 
     fn own_request(order: Order) -> Option<Self::Request> {
-        (order == Order::Recover).then_some(PeerRequest::Recover)
+        Some(order)
     }
 }
 

@@ -31,7 +31,8 @@ pub struct Topology {
     pub hardware: Vec<Hardware>,
     /// How many local ranks each replica has. Default 1.
     pub world_size: u32,
-    /// Whether replicas subscribe to notifications, too.
+    /// Whether replicas subscribe to notifications, too. Under peers: whether each has two local subscribers, one that reads at
+    /// once and one that reads late.
     pub replicas_subscribe: bool,
     /// Whether workers subscribe to notifications, too.
     pub workers_subscribe: bool,
@@ -283,7 +284,6 @@ impl Topology {
             ("workers", self.workers > 0),
             ("subscribers", self.subscribers > 0),
             ("world_size", self.world_size != 1),
-            ("replicas_subscribe", self.replicas_subscribe),
             ("workers_subscribe", self.workers_subscribe),
             ("twins", !self.twins.is_empty()),
             ("clients", self.clients != 1),
@@ -292,7 +292,9 @@ impl Topology {
         let set: Vec<(&str, bool)> = match self.authority {
             Authority::Coordinator => of_product.to_vec(),
             Authority::Peers => of_coordinator.to_vec(),
-            Authority::Published => [&of_product[..], &of_coordinator[..]].concat(),
+            Authority::Published => {
+                [&of_product[..], &of_coordinator[..], &[("replicas_subscribe", self.replicas_subscribe)]].concat()
+            }
         };
         match set.iter().find(|(_, is_set)| *is_set) {
             Some((key, _)) => Err(InvalidKey::new(&["topology", key], "has no meaning under this authority")

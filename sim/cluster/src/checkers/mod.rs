@@ -58,10 +58,10 @@ use std::collections::BTreeMap;
 pub const PROPERTIES: &[&str] = &[
     "AC1", "AC2", "AG1", "AG10", "AG2", "AG3", "AG4", "AG5", "AG6", "AG7", "AG8", "AG9", "CB1", "CB10", "CB11", "CB2",
     "CB3", "CB4", "CB5", "CB6", "CB7", "CB8", "CB9", "CK1", "CK2", "CK3", "CK4", "CK5", "CK6", "CM1", "CM2", "CM3",
-    "CM4", "CM5", "CR1", "FD1", "FD2", "FD3", "FD4", "FD5", "FD6", "FD7", "LV1", "LV2", "LV3", "LV4", "LV6", "MG1",
-    "MG2", "NT1", "NT2", "NT3", "NT4", "NT5", "NT6", "QU1", "QU2", "QU3", "QU4", "QU5", "QU6", "QU7", "RB2", "SC1",
-    "SC10", "SC11", "SC12", "SC13", "SC15", "SC16", "SC17", "SC18", "SC2", "SC3", "SC4", "SC5", "SC6", "SC7", "SC8",
-    "SC9", "SH1",
+    "CM4", "CM5", "CM6", "CR1", "FD1", "FD2", "FD3", "FD4", "FD5", "FD6", "FD7", "LV1", "LV2", "LV3", "LV4", "LV6",
+    "MG1", "MG2", "NT1", "NT2", "NT3", "NT4", "NT5", "NT6", "QU1", "QU2", "QU3", "QU4", "QU5", "QU6", "QU7", "RB2",
+    "SC1", "SC10", "SC11", "SC12", "SC13", "SC15", "SC16", "SC17", "SC18", "SC2", "SC3", "SC4", "SC5", "SC6", "SC7",
+    "SC8", "SC9", "SH1",
 ];
 
 /// Fresh checkers for one run. One entry can violate several properties; the first in this order names the cause best.
@@ -119,7 +119,10 @@ fn of_coordinator(with_tasks: bool) -> Vec<Box<dyn Checker<Cluster>>> {
 fn event<'a>(entry: &Entry<'a, Cluster>) -> Option<(Time, &'a Event)> {
     match entry.fact {
         Fact::Event { decided, event: crate::Event::Coordinator(event) } => Some((decided, event)),
-        Fact::Event { event: crate::Event::Peer(_) | crate::Event::Task(_) | crate::Event::Store(_), .. }
+        Fact::Event {
+            event: crate::Event::Peer(_) | crate::Event::Task(_) | crate::Event::Store(_) | crate::Event::Listener(_),
+            ..
+        }
         | Fact::Truth(_)
         | Fact::Sent { .. }
         | Fact::Delivered { .. }

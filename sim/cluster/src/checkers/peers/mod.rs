@@ -18,6 +18,7 @@ mod cm2;
 mod cm3;
 mod cm4;
 mod cm5;
+mod cm6;
 mod fold;
 mod lv2;
 mod lv6;
@@ -62,6 +63,7 @@ pub(super) fn of_product() -> Vec<Box<dyn Checker<Cluster>>> {
         Box::new(ag2_union::Ag2Union::default()),
         Box::new(ag4_silence::Ag4Silence::default()),
         Box::new(ag4_answers::Ag4Answers::default()),
+        Box::new(cm6::Cm6::default()),
     ]
 }
 
@@ -70,7 +72,9 @@ fn told<'a>(entry: &Entry<'a, Cluster>) -> Option<&'a PeerNodeEvent> {
     match entry.fact {
         Fact::Event { event: crate::Event::Peer(event), .. } => Some(event),
         Fact::Event {
-            event: crate::Event::Coordinator(_) | crate::Event::Task(_) | crate::Event::Store(_), ..
+            event:
+                crate::Event::Coordinator(_) | crate::Event::Task(_) | crate::Event::Store(_) | crate::Event::Listener(_),
+            ..
         }
         | Fact::Truth(_)
         | Fact::Sent { .. }

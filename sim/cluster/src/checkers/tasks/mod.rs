@@ -124,7 +124,9 @@ fn told<'a>(entry: &Entry<'a, Cluster>) -> Option<(Time, &'a Event)> {
     match entry.fact {
         Fact::Event { decided, event: crate::Event::Task(event) } => Some((decided, event)),
         Fact::Event {
-            event: crate::Event::Coordinator(_) | crate::Event::Peer(_) | crate::Event::Store(_), ..
+            event:
+                crate::Event::Coordinator(_) | crate::Event::Peer(_) | crate::Event::Store(_) | crate::Event::Listener(_),
+            ..
         }
         | Fact::Truth(_)
         | Fact::Sent { .. }
