@@ -120,7 +120,7 @@ impl Story {
         (expected.as_ref() != Some(change)).then(|| format!("is told {change:?} as {cursor}, which is {expected:?}"))
     }
 
-    fn on_cut(&mut self, session: Session, cut: &Subscription) -> Option<String> {
+    fn on_cut(&mut self, session: Session, cut: &Subscription, kept: u64) -> Option<String> {
         let (newest, group) = (self.newest(), self.group.clone());
         let suspects = self.members(self.suspects.iter().copied());
         let window = self.sessions.entry(session).or_default();
@@ -131,6 +131,9 @@ impl Story {
                 "is shown {} with {:?} missed; it was {newest} with {lagged:?}",
                 cut.cursor, cut.lagged
             ));
+        }
+        if lagged.is_some_and(|lagged| lagged <= kept) {
+            return Some(format!("is shown how things stand, though what it missed is kept: {lagged:?} of {kept}"));
         }
         (cut.group != group || cut.suspects != suspects)
             .then(|| format!("is shown another group or other suspects at {newest}"))
@@ -177,7 +180,8 @@ impl Checker<Cluster> for Cm6 {
                         if subscription.lagged.is_some() {
                             findings.reached("a subscriber fell behind and is shown how things stand");
                         }
-                        story.on_cut(*session, subscription).map(|problem| (*session, problem))
+                        let kept = u64::from(scene.system.peer_knobs().notices_kept);
+                        story.on_cut(*session, subscription, kept).map(|problem| (*session, problem))
                     }
                 }
             }
@@ -211,9 +215,10 @@ impl Checker<Cluster> for Cm6 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::History;
-    use super::super::testing::{R, decided, installed, peers};
+    use super::super::super::testing::{History, history_of};
+    use super::super::testing::{R, decided, installed};
     use super::*;
+    use crate::{Authority, Settings, Topology};
     use squall_recovery::Notice;
 
     const S: Session = Session(7);
@@ -240,12 +245,17 @@ mod tests {
     }
 
     /// `r4` founds, subscribes, and installs the generation without rank 1.
-    fn start() -> History<Cm6> {
+    fn start(notices_kept: u32) -> History<Cm6> {
         let Event::Installed { group, .. } = installed(1, 4, &ALL, None) else { unreachable!() };
         let subscription =
             Subscription { cursor: Cursor(1), lagged: None, group: Some((group, Rank(4))), suspects: [].into() };
         let cut = ListenerEvent::Cut { session: S, subscription: Arc::new(subscription) };
-        let begun = peers(Cm6::default()).up(R[4]).event(R[4], installed(1, 4, &ALL, None)).event(R[4], asks(None));
+        let topology = Topology { authority: Authority::Peers, replicas: 5, ..Topology::default() };
+        let settings = Settings { notices_kept: Some(notices_kept), ..Settings::default() };
+        let begun = history_of(Cm6::default(), topology, settings)
+            .up(R[4])
+            .event(R[4], installed(1, 4, &ALL, None))
+            .event(R[4], asks(None));
         let cut = begun.event(R[4], cut);
         cut.event(R[4], decided(1, (1, 0), &[1], &[0, 2, 3])).event(R[4], installed(2, 3, &[0, 2, 3, 4], Some(4)))
     }
@@ -253,15 +263,15 @@ mod tests {
     #[test]
     fn each_change_is_told_once_and_in_order() {
         let second = || told(2, change(2, Some(4), 3, 4, &[1]));
-        start().event(R[4], second()).end().holds();
-        start().end().violated("is never told what follows 1");
-        start().event(R[4], asks(Some(1))).violated("is told nothing after 1");
-        start().event(R[4], second()).event(R[4], second()).violated("is told 2 after 2");
-        start().event(R[4], second()).event(R[4], asks(Some(1))).event(R[4], second()).holds();
-        start().event(R[4], told(2, change(2, Some(4), 4, 4, &[1]))).violated("is told Installed");
-        start().event(R[4], told(2, change(2, None, 3, 4, &[1]))).violated("is told Installed");
-        start().event(R[4], told(2, change(2, Some(4), 3, 4, &[2]))).violated("is told Installed");
-        let fenced = start()
+        start(9).event(R[4], second()).end().holds();
+        start(9).end().violated("is never told what follows 1");
+        start(9).event(R[4], asks(Some(1))).violated("is told nothing after 1");
+        start(9).event(R[4], second()).event(R[4], second()).violated("is told 2 after 2");
+        start(9).event(R[4], second()).event(R[4], asks(Some(1))).event(R[4], second()).holds();
+        start(9).event(R[4], told(2, change(2, Some(4), 4, 4, &[1]))).violated("is told Installed");
+        start(9).event(R[4], told(2, change(2, None, 3, 4, &[1]))).violated("is told Installed");
+        start(9).event(R[4], told(2, change(2, Some(4), 3, 4, &[2]))).violated("is told Installed");
+        let fenced = start(9)
             .event(R[4], second())
             .event(R[4], Event::SelfFenced { generation: Generation(3), incarnation: squall_recovery::Incarnation(5) });
         fenced.event(R[4], told(3, Change::Fenced { generation: Generation(3) })).end().holds();
@@ -270,17 +280,17 @@ mod tests {
     #[test]
     fn a_cut_says_how_many_were_missed() {
         let cut = |cursor, lagged| {
-            let Event::Installed { group, .. } = installed(2, 3, &[0, 2, 3, 4], Some(4)) else { unreachable!() };
-            let (group, suspects) = (Some((group, Rank(3))), [].into());
+            let Event::Installed { group, .. } = installed(3, 2, &[0, 3, 4], Some(3)) else { unreachable!() };
+            let (group, suspects) = (Some((group, Rank(2))), [].into());
             let subscription = Subscription { cursor: Cursor(cursor), lagged, group, suspects };
             ListenerEvent::Cut { session: S, subscription: Arc::new(subscription) }
         };
-        start().event(R[4], cut(2, Some(1))).end().holds();
-        start().event(R[4], cut(2, None)).violated("is shown 2 with None missed");
-        start().event(R[4], cut(1, Some(1))).violated("is shown 1");
-        start()
-            .event(R[4], Event::Suspected { generation: Generation(2), rank: Rank(0) })
-            .event(R[4], cut(2, Some(1)))
-            .violated("other suspects");
+        let behind = |kept| start(kept).event(R[4], installed(3, 2, &[0, 3, 4], Some(3)));
+        behind(1).event(R[4], cut(3, Some(2))).end().holds();
+        behind(2).event(R[4], cut(3, Some(2))).violated("what it missed is kept");
+        behind(1).event(R[4], cut(3, None)).violated("is shown 3 with None missed");
+        behind(1).event(R[4], cut(2, Some(2))).violated("is shown 2");
+        let suspects = Event::Suspected { generation: Generation(3), rank: Rank(0) };
+        behind(1).event(R[4], suspects).event(R[4], cut(3, Some(2))).violated("other suspects");
     }
 }
