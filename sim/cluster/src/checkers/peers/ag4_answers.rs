@@ -3,15 +3,16 @@
 //! Source: spec 2: suspicion comes after `peer_timeout` without an *answer* (or with the deadline of a ballot that awaits one), and
 //! ends when the peer answers again. Nobody is suspected sooner than that after a generation was installed, one of the next three
 //! ranks no sooner after it answered a ping, and nobody sooner after a silence of the suspecting process itself, for which it blames
-//! nobody. An answer to a ping that was sent under the suspicion ends it at once.
+//! nobody. An answer to a ping that was sent under the suspicion ends it at once. A ballot's deadline is that of the law, doubled
+//! with each one that has passed; then all are suspected whose answer it awaited, and nothing counts in it any more.
 
 use super::recovery;
 use crate::Cluster;
 use squall::{Checker, Entry, EntryId, Fact, Findings, Interest, NodeId, Scene, Truth};
 use squall_machine::{Address, Span, Time};
 use squall_node::PeerNodeMessage;
-use squall_recovery::{Event, Generation, Message, Rank, Stamp};
-use std::collections::BTreeMap;
+use squall_recovery::{Event, Generation, Knobs, Message, Rank, Stamp, Start};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -27,8 +28,12 @@ struct Seat {
     members: Vec<Address>,
     /// When it was installed, or was last silent itself.
     since: Time,
-    /// When it began the ballot that it began last.
+    /// When it began the ballot that it began last, later by the silences of its own since.
     led: Option<Time>,
+    /// Who answered what is asked in that ballot.
+    counted: BTreeSet<Rank>,
+    /// How many deadlines have passed.
+    overruns: u32,
     /// The newest ping that each of the others answered, and when that was heard.
     answered: BTreeMap<Rank, (u64, Time)>,
     suspects: BTreeMap<Rank, Suspicion>,
@@ -62,6 +67,31 @@ impl Seat {
         answered.map_or(self.since, |at| at.max(self.since))
     }
 
+    /// A ballot begins, by the deadline of the one before if it says so.
+    fn on_round(&mut self, at: Time, start: Start, knobs: &Knobs) -> Option<String> {
+        let led = self.led.replace(at);
+        let counted = std::mem::take(&mut self.counted);
+        if start != Start::Deadline {
+            return None;
+        }
+        let (lasted, deadline) = (at.since(led?), knobs.deadline(self.overruns));
+        self.overruns = self.overruns.saturating_add(1);
+        // It is up to a tenth shorter than the law says.
+        if lasted < least(deadline, 8) {
+            return Some(format!("is past the deadline of {deadline} after {lasted}"));
+        }
+        let known = |rank: &Rank| *rank == self.rank || counted.contains(rank) || self.suspects.contains_key(rank);
+        let silent = (0..self.members.len() as u32).map(Rank).find(|rank| !known(rank))?;
+        Some(format!("is past its deadline, and doesn't suspect rank {silent}, which it awaited"))
+    }
+
+    /// Something counts in the ballot.
+    fn on_counted(&self, at: Time, knobs: &Knobs) -> Option<String> {
+        let (lasted, deadline) = (at.since(self.led?), knobs.deadline(self.overruns));
+        let most = deadline + deadline / 50 + knobs.ping * 2;
+        (lasted > most).then(|| format!("goes on with a ballot after {lasted}, past its deadline of {deadline}"))
+    }
+
     fn on_ping(&mut self, to: NodeId, seq: u64) {
         let Some(rank) = self.rank_at(to) else { return };
         if let Some(suspicion) = self.suspects.get_mut(&rank) {
@@ -91,7 +121,8 @@ impl Ag4Answers {
         if let Event::Installed { group, rank, .. } = event {
             let members = group.members.iter().map(|member| member.address).collect();
             let (generation, answered, suspects) = (group.generation, BTreeMap::new(), BTreeMap::new());
-            let seat = Seat { generation, rank: *rank, members, since: at, led: None, answered, suspects };
+            let (rank, since, counted) = (*rank, at, BTreeSet::new());
+            let seat = Seat { generation, rank, members, since, led: None, counted, overruns: 0, answered, suspects };
             self.seats.insert(entry.node, seat);
             return None;
         }
@@ -100,13 +131,24 @@ impl Ag4Answers {
             return None;
         }
         let seat = self.seats.get_mut(&entry.node)?;
+        let knobs = cluster.peer_knobs();
         match event {
-            Event::Stalled { .. } => seat.since = at,
-            Event::RoundStarted { .. } => seat.led = Some(at),
+            Event::Stalled { gap } => {
+                seat.since = at;
+                seat.led = seat.led.map(|led| led + *gap);
+            }
+            Event::RoundStarted { start, .. } => return seat.on_round(at, *start, knobs),
+            Event::Proposed { .. } => {
+                seat.counted.clear();
+                return seat.on_counted(at, knobs);
+            }
+            Event::Counted { from, .. } => {
+                seat.counted.insert(*from);
+                return seat.on_counted(at, knobs);
+            }
             Event::Cleared { rank, .. } => drop(seat.suspects.remove(rank)),
             Event::Suspected { rank, .. } => {
                 seat.suspects.insert(*rank, Suspicion::default());
-                let knobs = cluster.peer_knobs();
                 // Clocks may drift by a few thousandths, and a deadline is up to a tenth shorter than the law says.
                 let (timeout, deadline) = (least(knobs.peer_timeout, 50), least(knobs.deadline(0), 8));
                 let silent = at.since(seat.silent_since(*rank));
@@ -152,6 +194,8 @@ impl Checker<Cluster> for Ag4Answers {
             "peer_cleared",
             "peer_stalled",
             "round_started",
+            "counted",
+            "proposed",
         ]);
     }
 
@@ -200,8 +244,9 @@ impl Checker<Cluster> for Ag4Answers {
 #[cfg(test)]
 mod tests {
     use super::super::super::testing::History;
-    use super::super::testing::{R, communicator, peers, round, suspects};
+    use super::super::testing::{R, communicator, counted, peers, round, suspects};
     use super::*;
+    use squall_recovery::{Answer, Ballot};
 
     fn stamped(rank: u32) -> Stamp {
         Stamp { generation: Generation(1), communicator: communicator(1, &[0, 1, 2, 3, 4]), rank: Rank(rank) }
@@ -230,6 +275,29 @@ mod tests {
         let led = |at| pong(start().event(R[0], round(1, (1, 0))).at(at - 10), 1, 20).at(at);
         led(4_500).event(R[0], suspects(1, 1)).holds();
         led(4_000).event(R[0], suspects(1, 1)).violated("rank 1");
+    }
+
+    #[test]
+    fn a_deadline_is_kept_and_suspects_the_silent() {
+        let again = |round, start| Event::RoundStarted {
+            generation: Generation(1),
+            ballot: Ballot { round, leader: Rank(0) },
+            start,
+        };
+        let counts = |from| counted(1, (1, 0), from, Answer::Promise);
+        let led = || start().event(R[0], round(1, (1, 0))).event(R[0], counts(1)).event(R[0], counts(2));
+        let silent = |history: History<Ag4Answers>| history.event(R[0], suspects(1, 3)).event(R[0], suspects(1, 4));
+        let over = |at| silent(led().at(at)).event(R[0], again(2, Start::Deadline));
+        over(4_600).holds();
+        let early = silent(led().at(4_000)).event(R[0], again(2, Start::Suspicion)).at(8_000);
+        early.event(R[0], again(3, Start::Deadline)).violated("past the deadline of 5s after 4s");
+        led().at(4_600).event(R[0], suspects(1, 3)).event(R[0], again(2, Start::Deadline)).violated("suspect rank 4");
+        // The next one has twice the time.
+        over(4_600).at(10_000).event(R[0], again(3, Start::Deadline)).violated("past the deadline of 10s");
+        over(4_600).at(10_000).event(R[0], counted(1, (2, 0), 1, Answer::Promise)).holds();
+        led().at(6_000).event(R[0], counts(3)).violated("goes on with a ballot after 6s");
+        let stalled = Event::Stalled { gap: Span::from_secs(1) };
+        led().at(3_000).event(R[0], stalled).at(6_000).event(R[0], counts(3)).holds();
     }
 
     #[test]
