@@ -34,9 +34,17 @@ struct Seat {
     counted: BTreeSet<Rank>,
     /// How many deadlines have passed.
     overruns: u32,
-    /// The newest ping that each of the others answered, and when that was heard.
-    answered: BTreeMap<Rank, (u64, Time)>,
+    /// The newest ping that each of the others answered.
+    answered: BTreeMap<Rank, Answered>,
     suspects: BTreeMap<Rank, Suspicion>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Answered {
+    seq: u64,
+    at: Time,
+    /// When the newest one before was answered: what is due comes before the message that is handed over at that moment.
+    before: Time,
 }
 
 #[derive(Debug, Default)]
@@ -61,10 +69,11 @@ impl Seat {
         (rank.0 + size - self.rank.0) % size <= NEXT
     }
 
-    /// Since when nothing is known that speaks for this rank.
-    fn silent_since(&self, rank: Rank) -> Time {
-        let answered = self.answered.get(&rank).filter(|_| self.always_watches(rank)).map(|(_, at)| *at);
-        answered.map_or(self.since, |at| at.max(self.since))
+    /// Since when nothing was known, before this moment, that speaks for this rank.
+    fn silent_since(&self, rank: Rank, now: Time) -> Time {
+        let answered = self.answered.get(&rank).filter(|_| self.always_watches(rank));
+        let at = answered.map(|answered| if answered.at < now { answered.at } else { answered.before });
+        at.map_or(self.since, |at| at.max(self.since))
     }
 
     /// A ballot begins, by the deadline of the one before if it says so.
@@ -103,9 +112,10 @@ impl Seat {
         if stamp.generation != self.generation {
             return;
         }
-        let newest = self.answered.entry(stamp.rank).or_insert((0, at));
-        if newest.0 < seq {
-            *newest = (seq, at);
+        let newest = self.answered.entry(stamp.rank).or_insert(Answered { seq: 0, at: self.since, before: self.since });
+        if newest.seq < seq {
+            let before = if newest.at < at { newest.at } else { newest.before };
+            *newest = Answered { seq, at, before };
         }
         if let Some(suspicion) = self.suspects.get_mut(&stamp.rank)
             && suspicion.asked.is_some_and(|asked| asked <= seq)
@@ -151,7 +161,7 @@ impl Ag4Answers {
                 seat.suspects.insert(*rank, Suspicion::default());
                 // Clocks may drift by a few thousandths, and a deadline is up to a tenth shorter than the law says.
                 let (timeout, deadline) = (least(knobs.peer_timeout, 50), least(knobs.deadline(0), 8));
-                let silent = at.since(seat.silent_since(*rank));
+                let silent = at.since(seat.silent_since(*rank, at));
                 let by_deadline = seat.led.is_some_and(|led| at.since(led) >= deadline);
                 return (silent < timeout && !by_deadline)
                     .then(|| format!("suspects rank {rank}, which can't have been silent for more than {silent}"));
@@ -268,6 +278,9 @@ mod tests {
         pong(start().at(1_000), 1, 5).at(2_900).event(R[0], suspects(1, 1)).violated("rank 1, which can't");
         pong(start().at(1_000), 1, 5).at(3_000).event(R[0], suspects(1, 1)).holds();
         pong(pong(start(), 1, 5).at(1_000), 1, 5).at(2_500).event(R[0], suspects(1, 1)).holds();
+        // What is due comes first.
+        pong(start().at(2_100), 1, 5).event(R[0], suspects(1, 1)).holds();
+        pong(pong(start().at(1_000), 1, 5).at(2_100), 1, 6).event(R[0], suspects(1, 1)).violated("more than 1.1s");
         pong(start().at(1_000), 4, 5).at(2_900).event(R[0], suspects(1, 4)).holds();
         let stalled = Event::Stalled { gap: Span::from_millis(900) };
         start().at(1_500).event(R[0], stalled).at(2_500).event(R[0], suspects(1, 1)).violated("more than 1s");

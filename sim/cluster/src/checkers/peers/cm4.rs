@@ -45,17 +45,17 @@ impl Checker<Cluster> for Cm4 {
     }
 
     fn interest(&self, interest: &mut Interest<Cluster>) {
-        interest.events(&["installed", "proposed"]);
+        interest.events(&["installed", "decided"]);
     }
 
     fn on_entry(&mut self, entry: &Entry<'_, Cluster>, _: &Scene<'_, Cluster>, findings: &mut Findings) {
-        // An adopted value may be in force already, without its leader's knowledge.
-        if let Some(Event::Proposed { ballot, value, adopted: None, .. }) = recovery(entry) {
-            let known = |joiner: &&Member| self.stays.contains_key(&(joiner.id.clone(), joiner.incarnation));
-            if let Some(joiner) = value.joined.iter().find(known) {
+        if let Some(Event::Decided { generation, value, .. }) = recovery(entry) {
+            let stay = |joiner: &Member| self.stays.get(&(joiner.id.clone(), joiner.incarnation));
+            if let Some(joiner) = value.joined.iter().find(|joiner| stay(joiner).is_some_and(|last| last <= generation))
+            {
                 let id = &joiner.id;
                 let message =
-                    format!("ballot {ballot} proposes that {id} joins as an incarnation that has been a member");
+                    format!("{id} joins after generation {generation} as an incarnation that has been a member");
                 findings.violated("CM4", entry.at, [entry.id], message);
             }
         }
@@ -75,7 +75,7 @@ impl Checker<Cluster> for Cm4 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{R, installed, peers, proposed};
+    use super::super::testing::{R, decided, installed, peers};
     use super::*;
     use squall_machine::Address;
     use squall_recovery::Value;
@@ -95,17 +95,19 @@ mod tests {
     #[test]
     fn nobody_joins_who_has_been_a_member() {
         let joins = |incarnation| {
-            let Event::Proposed { generation, ballot, value, counted, .. } =
-                proposed(1, (1, 0), &[4], None, &[0, 1, 2, 3])
+            let Event::Decided { generation, ballot, value, voters, learnt } = decided(1, (1, 0), &[4], &[0, 1, 2])
             else {
                 unreachable!()
             };
             let joiner = Member { id: "r4".into(), incarnation: Incarnation(incarnation), address: Address(4) };
             let value = Value { joined: [joiner].into(), ..value };
-            Event::Proposed { generation, ballot, value, adopted: None, counted }
+            Event::Decided { generation, ballot, value, voters, learnt }
         };
         let start = || peers(Cm4::default()).found();
         start().event(R[0], joins(77)).holds();
-        start().event(R[0], joins(5)).violated("r4 joins as an incarnation that has been a member");
+        start().event(R[0], joins(5)).violated("r4 joins after generation 1 as an incarnation that has been a member");
+        // Who learns it late sees it work already.
+        let next = installed(2, 0, &[0, 1, 2, 3, 4], Some(0));
+        start().event(R[0], next).event(R[1], joins(5)).holds();
     }
 }
