@@ -6,6 +6,7 @@
 //! nobody. An answer to a ping that was sent under the suspicion ends it at once. A ballot's deadline is that of the law, doubled
 //! with each one that has passed; then all are suspected whose answer it awaited, and nothing counts in it any more.
 
+use super::ag4_silence::NEXT;
 use super::recovery;
 use crate::Cluster;
 use squall::{Checker, Entry, EntryId, Fact, Findings, Interest, NodeId, Scene, Truth};
@@ -54,9 +55,6 @@ struct Suspicion {
     /// The answer that it didn't survive, if it was right.
     answer: Option<(EntryId, Time)>,
 }
-
-/// How many ranks each rank always watches.
-const NEXT: u32 = 3;
 
 impl Seat {
     fn rank_at(&self, node: NodeId) -> Option<Rank> {

@@ -36,7 +36,7 @@ struct Watched {
 const ANSWERS: [&str; 4] = ["pong", "promise", "accept", "outbid"];
 
 /// How many ranks each rank watches.
-const NEXT: u32 = 3;
+pub(super) const NEXT: u32 = 3;
 
 impl Watched {
     fn on_answer(&mut self, message: &crate::Message, at: Time) {

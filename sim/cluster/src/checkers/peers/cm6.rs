@@ -108,7 +108,8 @@ impl Story {
     }
 
     fn on_told(&mut self, session: Session, cursor: Cursor, change: &Change, queue: u64) -> Option<String> {
-        let expected = self.changes.get((cursor.0 as usize).checked_sub(1)?).cloned();
+        let index = cursor.0.checked_sub(1);
+        let expected = index.and_then(|index| self.changes.get(index as usize)).cloned();
         let window = self.sessions.entry(session).or_default();
         let before = std::mem::replace(&mut window.told, cursor.0);
         if before + 1 != cursor.0 {
@@ -251,7 +252,7 @@ mod tests {
             Subscription { cursor: Cursor(1), lagged: None, group: Some((group, Rank(4))), suspects: [].into() };
         let cut = ListenerEvent::Cut { session: S, subscription: Arc::new(subscription) };
         let topology = Topology { authority: Authority::Peers, replicas: 5, ..Topology::default() };
-        let settings = Settings { notices_kept: Some(notices_kept), ..Settings::default() };
+        let settings = Settings { notices_kept: Some(notices_kept), subscriber_queue: Some(1), ..Settings::default() };
         let begun = history_of(Cm6::default(), topology, settings)
             .up(R[4])
             .event(R[4], installed(1, 4, &ALL, None))
@@ -267,14 +268,27 @@ mod tests {
         start(9).end().violated("is never told what follows 1");
         start(9).event(R[4], asks(Some(1))).violated("is told nothing after 1");
         start(9).event(R[4], second()).event(R[4], second()).violated("is told 2 after 2");
+        start(9).event(R[4], told(0, change(2, Some(4), 3, 4, &[1]))).violated("is told 0 after 1");
         start(9).event(R[4], second()).event(R[4], asks(Some(1))).event(R[4], second()).holds();
         start(9).event(R[4], told(2, change(2, Some(4), 4, 4, &[1]))).violated("is told Installed");
         start(9).event(R[4], told(2, change(2, None, 3, 4, &[1]))).violated("is told Installed");
         start(9).event(R[4], told(2, change(2, Some(4), 3, 4, &[2]))).violated("is told Installed");
         let fenced = start(9)
             .event(R[4], second())
+            .event(R[4], asks(Some(2)))
             .event(R[4], Event::SelfFenced { generation: Generation(3), incarnation: squall_recovery::Incarnation(5) });
         fenced.event(R[4], told(3, Change::Fenced { generation: Generation(3) })).end().holds();
+    }
+
+    #[test]
+    fn nobody_is_told_more_than_its_window_holds() {
+        let told_two = || start(9).event(R[4], told(2, change(2, Some(4), 3, 4, &[1])));
+        let behind = || told_two().event(R[4], installed(3, 2, &[0, 3, 4], Some(3)));
+        let third = || told(3, change(3, Some(3), 2, 3, &[]));
+        behind().end().holds();
+        behind().event(R[4], third()).violated("is told 3, and has confirmed 1 only");
+        behind().event(R[4], asks(Some(2))).event(R[4], third()).end().holds();
+        behind().event(R[4], asks(Some(2))).end().violated("is never told what follows 2");
     }
 
     #[test]
