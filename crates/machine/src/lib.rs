@@ -115,6 +115,15 @@ impl<M: Machine> Durable<M> {
     pub fn empty() -> Self {
         Self { snapshot: None, records: Vec::new(), torn_tail: false }
     }
+
+    /// The same disk as another machine reads it that writes the same: one that wraps this one, or is wrapped by it.
+    #[must_use]
+    pub fn cast<N>(self) -> Durable<N>
+    where
+        N: Machine<Record = M::Record, Snapshot = M::Snapshot>,
+    {
+        Durable { snapshot: self.snapshot, records: self.records, torn_tail: self.torn_tail }
+    }
 }
 
 /// Names for the variants of an enum of messages or events, so that histories can be filtered and faults can be aimed

@@ -100,12 +100,7 @@ impl Machine for PeerNode {
     fn step(&mut self, now: Time, input: Input<Self>, effects: &mut Effects<Self>) {
         match input {
             Input::Boot(durable) => {
-                let durable = squall_machine::Durable {
-                    snapshot: durable.snapshot,
-                    records: durable.records,
-                    torn_tail: durable.torn_tail,
-                };
-                self.peer_step(now, Input::Boot(durable), effects);
+                self.peer_step(now, Input::Boot(durable.cast()), effects);
             }
             Input::Receive { from, message: PeerNodeMessage::Recovery(message) } => {
                 self.peer_step(now, Input::Receive { from, message }, effects);

@@ -212,9 +212,8 @@ impl Machine for WorkerNode {
     fn step(&mut self, now: Time, input: Input<Self>, effects: &mut Effects<Self>) {
         match input {
             Input::Boot(durable) => {
-                let Durable { snapshot, records, torn_tail } = durable;
                 self.agent_step(now, Input::Boot(Durable::empty()), effects);
-                self.member_step(now, Input::Boot(Durable { snapshot, records, torn_tail }), effects);
+                self.member_step(now, Input::Boot(durable.cast()), effects);
             }
             Input::Receive { from, message: WorkerNodeMessage::Member(message) } => {
                 self.member_step(now, Input::Receive { from, message }, effects);

@@ -158,12 +158,7 @@ impl Machine for Audience {
     fn step(&mut self, now: Time, input: Input<Self>, effects: &mut Effects<Self>) {
         match input {
             Input::Boot(durable) => {
-                let durable = squall_machine::Durable {
-                    snapshot: durable.snapshot,
-                    records: durable.records,
-                    torn_tail: durable.torn_tail,
-                };
-                self.node_step(now, Input::Boot(durable), effects);
+                self.node_step(now, Input::Boot(durable.cast()), effects);
                 self.listeners.iter_mut().for_each(|listener| listener.due = Some(now));
             }
             Input::Receive { from, message } => self.node_step(now, Input::Receive { from, message }, effects),

@@ -78,12 +78,7 @@ impl Machine for Replica {
     fn step(&mut self, now: Time, input: Input<Self>, effects: &mut Effects<Self>) {
         match input {
             Input::Boot(durable) => {
-                let durable = squall_machine::Durable {
-                    snapshot: durable.snapshot,
-                    records: durable.records,
-                    torn_tail: durable.torn_tail,
-                };
-                self.member_step(now, Input::Boot(durable), effects);
+                self.member_step(now, Input::Boot(durable.cast()), effects);
                 self.trainer.on_boot(now);
             }
             Input::Receive { from, message } => self.member_step(now, Input::Receive { from, message }, effects),

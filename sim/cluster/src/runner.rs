@@ -67,12 +67,7 @@ impl Machine for Runner {
     fn step(&mut self, now: Time, input: Input<Self>, effects: &mut Effects<Self>) {
         match input {
             Input::Boot(durable) => {
-                let durable = squall_machine::Durable {
-                    snapshot: durable.snapshot,
-                    records: durable.records,
-                    torn_tail: durable.torn_tail,
-                };
-                self.worker_step(now, Input::Boot(durable), effects);
+                self.worker_step(now, Input::Boot(durable.cast()), effects);
             }
             Input::Receive { from, message } => self.worker_step(now, Input::Receive { from, message }, effects),
             Input::Request(Order::Leave) => self.worker_step(now, Input::Request(WorkerRequest::Leave), effects),

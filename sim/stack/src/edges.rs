@@ -51,8 +51,7 @@ pub(crate) struct NodeDisk {
 impl Disk<Watched> for NodeDisk {
     async fn load(&mut self) -> Result<Durable<Watched>, DiskError> {
         let again = || DiskError::Simulated("it was read twice".to_owned());
-        let Durable { snapshot, records, torn_tail } = self.durable.take().ok_or_else(again)?;
-        Ok(Durable { snapshot, records, torn_tail })
+        Ok(self.durable.take().ok_or_else(again)?.cast())
     }
 
     async fn write(&mut self, group: Vec<Batch<Watched>>) -> Result<Synced, DiskError> {

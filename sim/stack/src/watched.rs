@@ -3,7 +3,7 @@
 use crate::life::Life;
 use squall::{EntryId, Report};
 use squall_cluster::{Event, Message, Node, Order, Record, Snapshot};
-use squall_machine::{Durable, Effects, Input, Machine, Time};
+use squall_machine::{Effects, Input, Machine, Time};
 use std::convert::Infallible;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -37,10 +37,7 @@ impl Machine for Watched {
     fn step(&mut self, now: Time, input: Input<Self>, effects: &mut Effects<Self>) {
         let mut inner = self.0.inner();
         let (input, cause) = match input {
-            Input::Boot(durable) => {
-                let Durable { snapshot, records, torn_tail } = durable;
-                (Input::Boot(Durable { snapshot, records, torn_tail }), inner.cause)
-            }
+            Input::Boot(durable) => (Input::Boot(durable.cast()), inner.cause),
             Input::Receive { from, message } => {
                 (Input::Receive { from, message }, inner.deliveries.pop_front().unwrap_or_default())
             }
