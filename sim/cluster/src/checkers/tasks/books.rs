@@ -12,8 +12,8 @@ use crate::checkers::event;
 use squall::{Entry, Fact, Interest, Scene, Truth};
 use squall_machine::{Text, Time};
 use squall_scheduler::{
-    AttemptId, Checkpoint, End, Event, HardwareClass, Incarnation, Move, Obstacle, Offer, Outcome, Resources, Shape,
-    Task, TaskSpec, TaskState,
+    AttemptId, Checkpoint, End, Event, HardwareClass, Incarnation, Message, Move, Obstacle, Offer, Outcome, Resources,
+    Shape, Task, TaskSpec, TaskState,
 };
 use std::cell::{Ref, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -142,9 +142,10 @@ impl SharedBooks {
         if self.follows {
             interest.truth(&["up"]);
             interest.events(&["failed", "left"]);
+            interest.sent(&["offered"]);
             interest.events(&["worker_recalled", "breaker_recalled", "task_recalled", "tasks_recovered"]);
             interest.events(&["task_submitted", "assigned", "report_accepted", "fenced", "requeued", "terminal"]);
-            interest.events(&["task_forgotten", "held", "migration", "offered", "draining", "health", "task_ignored"]);
+            interest.events(&["task_forgotten", "held", "migration", "offered", "draining", "health"]);
             interest.events(&["breaker_changed", "permitted", "settled", "completed", "started"]);
             interest.events(&["adapted", "setting_recalled"]);
         }
@@ -242,6 +243,11 @@ impl Books {
             self.follow_task(entry.at, at, told);
             self.follow_recall(entry.at, decided, told);
             self.follow_worker(entry.at, told);
+        } else if let Fact::Sent { message: crate::Message::Task(Message::Offered { incarnation }), .. } = entry.fact {
+            // Whoever was recalled offered itself again. Other messages are repeated too, and don't say where to reach it.
+            if let Some(host) = self.hosts.get_mut(incarnation).filter(|host| !host.reached) {
+                (host.reached, host.changed) = (true, entry.at);
+            }
         } else if let Some((
             decided,
             squall_coordinator::Event::Failed { incarnation, .. } | squall_coordinator::Event::Left { incarnation, .. },
@@ -371,11 +377,6 @@ impl Books {
             Event::Draining { incarnation } => change(incarnation, &|host| host.draining = true),
             Event::Health { incarnation, issues } => {
                 change(incarnation, &|host| (host.unhealthy, host.reached) = (!issues.is_empty(), true));
-            }
-            Event::Ignored { incarnation: Some(incarnation), reason: squall_scheduler::Ignored::Repeated }
-                if self.hosts.get(incarnation).is_some_and(|host| !host.reached) =>
-            {
-                self.hosts.entry(*incarnation).and_modify(|host| (host.reached, host.changed) = (true, seen));
             }
             Event::Offered { worker, incarnation, offer } => {
                 self.hosts.insert(*incarnation, Host { reached: true, ..Host::new(worker, offer, seen) });

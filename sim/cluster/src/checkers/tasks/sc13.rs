@@ -119,11 +119,11 @@ impl Checker<Cluster> for Sc13 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::History;
-    use super::super::testing::{I, tasks};
+    use super::super::super::testing::{C, History, W};
+    use super::super::testing::{I, offer, tasks};
     use super::*;
     use squall_coordinator::Event::Ticked;
-    use squall_scheduler::Event;
+    use squall_scheduler::{AttemptId, Event};
 
     #[test]
     fn nobody_waits_beside_an_idle_worker() {
@@ -145,6 +145,23 @@ mod tests {
         let ticks = |history: History<Sc13>, at| history.at(at).coordinator(Ticked {});
         ticks(failed(), 2_200).holds();
         ticks(failed(), 3_000).violated("t waits beside w0, which could take it");
+    }
+
+    #[test]
+    fn a_worker_is_idle_once_the_scheduler_knows_where_it_is() {
+        let recalled = || {
+            let (worker, offer) = ("w0".into(), offer());
+            let recovered = Event::Recovered { uptime: Span::ZERO, attempt: AttemptId(0), submitted: 0, ended: 0 };
+            let restarted = tasks(Sc13::default()).at(1_000).down(C).up(C).worker(10);
+            restarted.tells(Event::WorkerRecalled { worker, incarnation: I, offer }).tells(recovered).submit("t", 1)
+        };
+        let ticks = |history: History<Sc13>| history.at(3_000).coordinator(Ticked {});
+        ticks(recalled()).holds();
+        // It says twice that it has started something, and that is no address.
+        let twice = Event::Ignored { reason: squall_scheduler::Ignored::Repeated, incarnation: Some(I) };
+        ticks(recalled().tells(twice)).holds();
+        let answer = squall_scheduler::Message::Offered { incarnation: I };
+        ticks(recalled().sends_from(C, W, crate::Message::Task(answer))).violated("t waits beside w0");
     }
 
     #[test]
