@@ -60,8 +60,8 @@ pub const PROPERTIES: &[&str] = &[
     "CB3", "CB4", "CB5", "CB6", "CB7", "CB8", "CB9", "CK1", "CK2", "CK3", "CK4", "CK5", "CK6", "CM1", "CM2", "CM3",
     "CM4", "CM5", "CM6", "CR1", "FD1", "FD2", "FD3", "FD4", "FD5", "FD6", "FD7", "LV1", "LV2", "LV3", "LV4", "LV6",
     "MG1", "MG2", "NT1", "NT2", "NT3", "NT4", "NT5", "NT6", "QU1", "QU2", "QU3", "QU4", "QU5", "QU6", "QU7", "RB2",
-    "SC1", "SC10", "SC11", "SC12", "SC13", "SC15", "SC16", "SC17", "SC18", "SC2", "SC3", "SC4", "SC5", "SC6", "SC7",
-    "SC8", "SC9", "SH1",
+    "SC1", "SC10", "SC11", "SC12", "SC13", "SC15", "SC16", "SC17", "SC18", "SC19", "SC2", "SC20", "SC3", "SC4", "SC5",
+    "SC6", "SC7", "SC8", "SC9", "SH1",
 ];
 
 /// Fresh checkers for one run. One entry can violate several properties; the first in this order names the cause best.

@@ -41,7 +41,9 @@ mod sc15;
 mod sc16;
 mod sc17;
 mod sc18;
+mod sc19;
 mod sc2;
+mod sc20;
 mod sc3;
 mod sc4;
 mod sc5;
@@ -86,7 +88,7 @@ pub(super) fn all(ages: &SharedAges) -> Vec<Box<dyn Checker<Cluster>>> {
         Box::new(shelves::Shelves::default()),
         judged::<ck1::Ck1>(&books),
         judged::<ck2::Ck2>(&books),
-        judged::<ck6::Ck6>(&books),
+        Box::new(ck6::Ck6::with(books.reader())),
         Box::new(ck4::Ck4::with(books.reader())),
         judged::<ck5::Ck5>(&books),
         judged::<sc7::Sc7>(&books),
@@ -106,7 +108,9 @@ pub(super) fn all(ages: &SharedAges) -> Vec<Box<dyn Checker<Cluster>>> {
         Box::new(cb10::Cb10::with(books.reader(), ages.reader())),
         Box::new(cb11::Cb11::with(books.reader())),
         Box::new(sc13::Sc13::with(books.reader(), ages.reader())),
+        Box::new(sc19::Sc19::with(books.reader())),
         Box::new(sc18::Sc18::with(books.reader())),
+        Box::new(sc20::Sc20::with(books.reader())),
         Box::new(lv1::Lv1::with(books.reader())),
         Box::new(lv4::Lv4::with(books.reader())),
         Box::new(rb2::Rb2::default()),

@@ -2,18 +2,28 @@
 //! does agree after a while.
 //!
 //! Source: spec 3.1 (a lost assignment or acknowledgement is an ordinary case; whoever runs a fenced attempt is told to
-//! stop); an id of our own. Judged while both ends and all links are left in peace, for longer than a worker may take to
-//! come back under a new incarnation and several repetitions after that. What waits for the store is left out.
+//! stop; a report is sent until it is answered, whatever has become of its attempt); an id of our own. Judged while both ends
+//! and all links are left in peace, for longer than a worker may take to come back under a new incarnation and several
+//! repetitions after that; the store as well, where an attempt waits for what it goes on from, or for its save to end.
 
 use super::books::SharedBooks;
 use super::told;
 use crate::Cluster;
 use crate::checkers::calm::{Calm, sync_max};
 use crate::checkers::{Names, event};
-use squall::{Checker, Entry, Fact, Findings, Interest, Scene};
+use squall::{Checker, Entry, Fact, Findings, Interest, NodeId, Scene, Truth};
 use squall_machine::{Span, Time};
 use squall_scheduler::{AttemptId, Event, Message};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// What a worker says of an attempt until it is answered.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Said {
+    /// How it ended.
+    Report,
+    /// A checkpoint: to the store first, then to the scheduler.
+    Save,
+}
 
 /// How many attempts that have ended are remembered.
 const ENDED_MAX: usize = 4_096;
@@ -29,6 +39,8 @@ pub(super) struct Sc18 {
     unheard: BTreeMap<AttemptId, Time>,
     /// Those that their workers run.
     running: BTreeSet<AttemptId>,
+    /// What a worker has said of an attempt without an answer, and since when.
+    said: BTreeMap<(NodeId, AttemptId, Said), Time>,
     /// When attempts ended by the scheduler's word.
     ended: BTreeMap<AttemptId, Time>,
 }
@@ -45,13 +57,22 @@ impl Sc18 {
         Self { books, ..Self::default() }
     }
 
-    fn follow(&mut self, at: Time, told: &Event) {
+    fn follow(&mut self, node: NodeId, at: Time, told: &Event) {
         match told {
             Event::Assigned { attempt, .. } => drop(self.unheard.insert(*attempt, at)),
             Event::Running { attempt, .. } => {
                 self.running.insert(*attempt);
                 self.unheard.entry(*attempt).and_modify(|since| *since = at);
             }
+            Event::SaveBegun { attempt, .. } => drop(self.said.insert((node, *attempt, Said::Save), at)),
+            Event::SaveEnded { attempt, .. } | Event::Halted { attempt, .. } => {
+                self.said.remove(&(node, *attempt, Said::Save));
+            }
+            Event::Reported { attempt, .. } => {
+                self.said.remove(&(node, *attempt, Said::Save));
+                self.said.insert((node, *attempt, Said::Report), at);
+            }
+            Event::Answered { attempt, .. } => drop(self.said.remove(&(node, *attempt, Said::Report))),
             Event::Started { attempt, .. } => drop(self.unheard.remove(attempt)),
             Event::Accepted { attempt, .. } | Event::Fenced { attempt, .. } => {
                 self.unheard.remove(attempt);
@@ -71,16 +92,44 @@ impl Sc18 {
         }
     }
 
+    /// A worker has stopped, or died: it hears no answer any more.
+    fn forget(&mut self, node: NodeId) {
+        self.said.retain(|(who, ..), _| *who != node);
+    }
+
+    /// Since when a worker, the scheduler and the store have been left in peace.
+    fn three_since(&self, node: NodeId, scene: &Scene<'_, Cluster>) -> Option<Time> {
+        let store = self.names.node("k0")?;
+        Some(self.calm.pair_since(node, scene)?.max(self.calm.pair_since(store, scene)?))
+    }
+
+    /// A word of a worker that should have been answered.
+    fn unanswered(&self, scene: &Scene<'_, Cluster>) -> Option<String> {
+        let bound = bound(scene);
+        self.said.iter().find_map(|((node, attempt, said), since)| {
+            if *since + bound >= scene.now {
+                return None;
+            }
+            let (calm, what) = match said {
+                Said::Report => (self.calm.pair_since(*node, scene)?, "has reported on"),
+                Said::Save => (self.three_since(*node, scene)?, "saves a checkpoint of"),
+            };
+            let late = calm.max(*since) + bound < scene.now;
+            late.then(|| format!("{} {what} attempt {attempt}, and isn't answered", scene.system.name(*node)))
+        })
+    }
+
     /// An attempt that should have begun, or of which that should have been heard.
     fn unheard(&self, scene: &Scene<'_, Cluster>) -> Option<String> {
         let (books, bound) = (self.books.look(), bound(scene));
         self.unheard.iter().find_map(|(attempt, since)| {
             let held = books.attempts.get(attempt)?;
             let runs = self.running.contains(attempt);
-            if !runs && held.restore.is_some() {
-                return None;
-            }
-            let calm = self.calm.pair_since(self.names.node(&held.worker)?, scene)?;
+            let node = self.names.node(&held.worker)?;
+            let calm = match (runs, held.restore) {
+                (false, Some(_)) => self.three_since(node, scene)?,
+                (true, _) | (false, None) => self.calm.pair_since(node, scene)?,
+            };
             let late = calm.max(*since) + bound < scene.now;
             let what = if runs { "runs, and the scheduler hasn't heard of it" } else { "doesn't run" };
             late.then(|| format!("attempt {attempt} of {} at {} {what}", held.task, held.worker))
@@ -96,7 +145,9 @@ impl Checker<Cluster> for Sc18 {
     fn interest(&self, interest: &mut Interest<Cluster>) {
         self.books.interest(interest);
         Calm::interest(interest);
-        interest.events(&["assigned", "running", "started", "report_accepted", "fenced", "tasks_recovered", "ticked"]);
+        interest.events(&["assigned", "running", "started", "report_accepted", "fenced"]);
+        interest.events(&["save_begun", "save_ended", "halted", "reported", "answered", "tasks_recovered", "ticked"]);
+        interest.events(&["stopped"]);
         interest.sent(&["beat"]);
     }
 
@@ -105,9 +156,13 @@ impl Checker<Cluster> for Sc18 {
         self.calm.follow(entry, scene);
         let mut problem = None;
         if let Some((_, told)) = told(entry) {
-            self.follow(entry.at, told);
+            self.follow(entry.node, entry.at, told);
         } else if let Some((_, squall_coordinator::Event::Ticked {})) = event(entry) {
-            problem = self.unheard(scene);
+            problem = self.unheard(scene).or_else(|| self.unanswered(scene));
+        } else if let Some((_, squall_coordinator::Event::Stopped { .. })) = event(entry) {
+            self.forget(entry.node);
+        } else if let Fact::Truth(Truth::Up { .. }) = entry.fact {
+            self.forget(entry.node);
         } else if let Fact::Sent { message: crate::Message::Task(Message::Beat { running, .. }), .. } = entry.fact {
             problem = running.iter().find_map(|(attempt, _)| {
                 let calm = self.calm.pair_since(entry.node, scene)?;
@@ -126,14 +181,16 @@ impl Checker<Cluster> for Sc18 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{C, History, W};
-    use super::super::testing::{I, fenced, tasks};
+    use super::super::super::testing::{C, History, R, W, history_with_tasks};
+    use super::super::testing::{I, assigned_with, checkpoint, completed, fenced, tasks};
     use super::*;
     use squall_coordinator::Event::Ticked;
-    use squall_scheduler::End;
+    use squall_scheduler::{CheckpointSeq, End};
     use std::sync::Arc;
 
     const A: AttemptId = AttemptId(1);
+    /// The store's node.
+    const K: NodeId = NodeId(6);
 
     fn start() -> History<Sc18> {
         tasks(Sc18::default()).at(1_000).submit("t", 1).assign("t", 1)
@@ -157,8 +214,62 @@ mod tests {
         ticks(runs(start())).violated("attempt 1 of t at w0 runs, and the scheduler hasn't heard of it");
         ticks(heard(runs(start()))).holds();
         ticks(start().tells(fenced("t", 1, End::Cancelled))).holds();
-        ticks(start().at(90_000).truth(W, squall::Truth::Pause)).holds();
+        ticks(start().at(90_000).truth(W, Truth::Pause)).holds();
         start().at(20_000).coordinator(Ticked {}).holds();
+    }
+
+    #[test]
+    fn what_is_reported_is_answered() {
+        let reports = || {
+            let report = squall_scheduler::Report::Returned;
+            let (task, progress_micros) = ("t".into(), 0);
+            let reported = Event::Reported { incarnation: I, task, attempt: A, report, progress_micros };
+            heard(runs(start())).at(2_000).event(W, reported)
+        };
+        ticks(reports()).violated("w0 has reported on attempt 1, and isn't answered");
+        let fenced = reports().tells(fenced("t", 1, End::Cancelled));
+        ticks(fenced).violated("w0 has reported on attempt 1, and isn't answered");
+        let reception = squall_scheduler::Reception::Accepted;
+        ticks(reports().event(W, Event::Answered { attempt: A, reception })).holds();
+        ticks(reports().down(W).up(W)).holds();
+        let stopped = |node, member: &str| {
+            let (member, incarnation, superseded) = (member.into(), None, false);
+            reports().event(node, squall_coordinator::Event::Stopped { member, incarnation, superseded })
+        };
+        ticks(stopped(W, "w0")).holds();
+        ticks(stopped(R[0], "r0")).violated("isn't answered");
+        ticks(reports().at(90_000).truth(W, Truth::Pause)).holds();
+        reports().at(20_000).coordinator(Ticked {}).holds();
+    }
+
+    /// In a cluster with a store, `w0` is to run `t`.
+    fn with_store() -> History<Sc18> {
+        let history = history_with_tasks(Sc18::default(), crate::Settings::default());
+        history.at(1_000).worker(10).offered(10).submit("t", 1).assign("t", 1)
+    }
+
+    #[test]
+    fn a_save_ends() {
+        let (attempt, seq) = (A, CheckpointSeq(1));
+        let saves = || {
+            let begun = Event::SaveBegun { task: "t".into(), attempt, seq, progress_micros: 9 };
+            heard(runs(with_store())).event(W, begun)
+        };
+        ticks(saves()).violated("w0 saves a checkpoint of attempt 1, and isn't answered");
+        ticks(saves().event(W, Event::SaveEnded { task: "t".into(), attempt, seq, kept: false })).holds();
+        ticks(saves().event(W, Event::Halted { task: "t".into(), attempt })).holds();
+        ticks(saves().at(90_000).truth(K, Truth::Pause)).holds();
+    }
+
+    #[test]
+    fn what_is_restored_begins() {
+        let restores = || {
+            let saved = heard(runs(with_store())).tells(completed("t", checkpoint(1, 1), &[]));
+            let lost = saved.lose("t", 1, 1).worker(10).offered(10);
+            lost.assign_event(assigned_with("t", 2, 0, Some(checkpoint(1, 1))), 2)
+        };
+        ticks(restores()).violated("attempt 2 of t at w0 doesn't run");
+        ticks(restores().at(90_000).truth(K, Truth::Pause)).holds();
     }
 
     #[test]

@@ -2,14 +2,16 @@
 //!
 //! Source: spec 3.1. Neither is a report of the current attempt rejected: that would lose it. "No side effect": nothing else
 //! is said about the attempt in the step that rejects its report. And what is accepted was reported: by the worker, of this
-//! attempt, and with this end. A repeat of the report that counted last is known as that.
+//! attempt, and with this end; its task ends with the very result that was returned. A repeat of the report that counted last is
+//! known as that.
 
 use super::books::{Books, Place};
 use super::judge::{Judge, Told};
 use squall::Findings;
 use squall_machine::{Text, Time};
-use squall_scheduler::{AttemptId, End, Event, Incarnation, Report};
+use squall_scheduler::{AttemptId, End, Event, Incarnation, Outcome, Report};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -18,8 +20,8 @@ pub(super) struct Sc3 {
     rejected: Option<(Time, AttemptId)>,
     /// The attempt that was heard to have begun last, and when.
     started: Option<(Time, AttemptId)>,
-    /// What workers have reported of attempts, and whether it was a success.
-    reported: BTreeMap<AttemptId, bool>,
+    /// What workers have reported of attempts: the result of a success, nothing of a failure.
+    reported: BTreeMap<AttemptId, Option<Arc<[u8]>>>,
     /// Whose report of which task's attempt counted.
     accepted: BTreeMap<AttemptId, (Incarnation, Text)>,
 }
@@ -42,7 +44,7 @@ fn stale(books: &Books, task: Option<&Text>, attempt: AttemptId, incarnation: In
 impl Judge for Sc3 {
     const PROPERTY: &'static str = "SC3";
     const EVENTS: &'static [&'static str] =
-        &["report_accepted", "report_rejected", "fenced", "released", "settled", "started", "reported"];
+        &["report_accepted", "report_rejected", "fenced", "released", "settled", "started", "reported", "terminal"];
 
     fn judge(&mut self, told: &Told<'_>, books: &Books, findings: &mut Findings) -> Option<String> {
         let effect = |attempt: &AttemptId| {
@@ -51,7 +53,11 @@ impl Judge for Sc3 {
         };
         match told.event {
             Event::Reported { attempt, report, .. } => {
-                self.reported.insert(*attempt, matches!(report, Report::Succeeded { .. }));
+                let result = match report {
+                    Report::Succeeded { result } => Some(result.clone()),
+                    Report::Failed { .. } | Report::Returned => None,
+                };
+                self.reported.insert(*attempt, result);
                 let old = AttemptId(books.newest.0.saturating_sub(REPORTED_MAX));
                 while self.reported.first_key_value().is_some_and(|(attempt, _)| *attempt < old) {
                     self.reported.pop_first();
@@ -67,9 +73,9 @@ impl Judge for Sc3 {
                 if self.started == Some((told.decided, *attempt)) {
                     findings.reached("report before acknowledgement");
                 }
-                let reported = self.reported.get(attempt).copied();
+                let reported = self.reported.get(attempt);
                 // A result that can't be kept is a failure.
-                if reported.is_none() || *end == End::Succeeded && reported == Some(false) {
+                if reported.is_none() || *end == End::Succeeded && reported == Some(&None) {
                     return Some(format!(
                         "attempt {attempt} of {task} ends as {end:?}, which its worker didn't report"
                     ));
@@ -96,6 +102,10 @@ impl Judge for Sc3 {
                 let current = stale(books, None, *attempt, *incarnation).is_none();
                 current.then(|| format!("the report of attempt {attempt}, which is current, is rejected"))
             }
+            Event::Terminal { task, outcome: Outcome::Succeeded { attempt, result }, .. } => {
+                let returned = self.reported.get(attempt)?.as_ref()?;
+                (returned != result).then(|| format!("{task} ends with another result than attempt {attempt} returned"))
+            }
             Event::Started { attempt, .. } => {
                 let effect = effect(attempt);
                 self.started = Some((told.decided, *attempt));
@@ -120,7 +130,6 @@ mod tests {
     use super::*;
     use crate::checkers::testing::{History, W};
     use squall_scheduler::Ignored;
-    use std::sync::Arc;
 
     fn rejected(attempt: u64, repeated: bool) -> Event {
         let reason = if repeated { Ignored::Repeated } else { Ignored::Fenced };
@@ -154,6 +163,14 @@ mod tests {
         let again = || start().lose("t", 1, 1).tells(assigned("t", 2));
         again().tells(accepted("t", 1, End::Succeeded)).violated("doesn't hold its task any more");
         again().at(200).tells(rejected(1, false)).holds();
+    }
+
+    #[test]
+    fn a_task_ends_with_what_was_returned() {
+        let outcome = Outcome::Succeeded { attempt: AttemptId(1), result: Arc::from([7]) };
+        let ends = super::super::testing::terminal("t", outcome, 0, 0);
+        let accepts = || start().tells(accepted("t", 1, End::Succeeded));
+        accepts().tells(ends).violated("t ends with another result than attempt 1 returned");
     }
 
     #[test]
