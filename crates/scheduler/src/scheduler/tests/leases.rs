@@ -135,8 +135,10 @@ fn cancelling_is_final() {
     rig.say(CLIENT, Message::Cancel { task: "a".into() });
     assert_eq!(rig.sent, [(Address(CLIENT), cancelled("a", Standing::Unknown))]);
     rig.submit(task("a"));
-    rig.say(CLIENT, Message::Cancel { task: "a".into() });
-    assert_eq!(rig.sent, [(Address(CLIENT), cancelled("a", Standing::Ended(Outcome::Cancelled)))]);
+    for _ in 0..2 {
+        rig.say(CLIENT, Message::Cancel { task: "a".into() });
+        assert_eq!(rig.sent, [(Address(CLIENT), cancelled("a", Standing::Ended(Outcome::Cancelled)))]);
+    }
     let w1 = rig.worker(1);
     assert!(rig.assigned().is_none());
     let lease = rig.start("b").expect("there is room");
@@ -176,6 +178,8 @@ fn a_draining_worker_gets_nothing_and_leaves_when_it_holds_nothing() {
     assert!(rig.start("b").is_none());
     rig.succeed("a", lease);
     assert!(rig.sent_kinds().contains(&(1, "drained")));
+    rig.say(1, Message::Drain { incarnation: w1 });
+    assert_eq!(rig.sent_kinds(), [(1, "drained")], "the answer was lost");
     rig.call(Call::Ended { incarnation: w1, departure: Departure::Left });
     assert!(rig.scheduler.status(rig.now).workers.is_empty());
 }
