@@ -52,6 +52,7 @@ fn the_ladder_of_too_little_memory_degrades_what_may_be() {
         rig.pass(SECOND * 30);
         lease = rig.assigned().expect("it runs again");
         let shape = rig.scheduler.snapshot().tasks["a"].shape;
+        assert_eq!(rig.scheduler.work(&"a".into()).shape, shape, "its worker is told");
         shapes.push((shape.class, shape.precision, shape.batch_size));
     }
     let (gpu, cpu) = (HardwareClass::Gpu, HardwareClass::Cpu);
