@@ -258,6 +258,11 @@ mod tests {
         ticks(saves()).violated("w0 saves a checkpoint of attempt 1, and isn't answered");
         ticks(saves().event(W, Event::SaveEnded { task: "t".into(), attempt, seq, kept: false })).holds();
         ticks(saves().event(W, Event::Halted { task: "t".into(), attempt })).holds();
+        // A report takes the place of a save.
+        let report = squall_scheduler::Report::Returned;
+        let reported = Event::Reported { incarnation: I, task: "t".into(), attempt, report, progress_micros: 9 };
+        let reception = squall_scheduler::Reception::Accepted;
+        ticks(saves().event(W, reported).event(W, Event::Answered { attempt, reception })).holds();
         ticks(saves().at(90_000).truth(K, Truth::Pause)).holds();
     }
 

@@ -102,9 +102,8 @@ impl Sc20 {
             Event::CancelAnswered { task, .. } => self.answered(node, task, Wait::Cancellation),
             Event::Learned { task, .. } | Event::Missing { task } => {
                 self.answered(node, task, Wait::End);
-                if let Some(nodes) = self.promised.get_mut(task) {
-                    nodes.remove(&node);
-                }
+                // An end that nobody told, or a task that is gone.
+                self.promised.remove(task);
             }
             Event::Terminal { task, .. } => self.ends(task, at),
             Event::Recovered { .. } => {
@@ -258,6 +257,8 @@ mod tests {
         ticks(offers(11)).violated("w0 offers itself, and the scheduler doesn't know it");
         ticks(offers(11).worker(11).offered(11)).holds();
         ticks(offers(11).down(W).up(W)).holds();
+        let withdrawn = offers(11).sends_from(W, C, Message::Drain { incarnation: Incarnation(11) }).dies();
+        ticks(withdrawn).holds();
         let incarnation = Some(squall_coordinator::Incarnation(11));
         let stopped = squall_coordinator::Event::Stopped { member: "w0".into(), incarnation, superseded: false };
         ticks(offers(11).event(W, stopped)).holds();
